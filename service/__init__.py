@@ -1,0 +1,1 @@
+"""Mull's moving parts: gateway, Ray Serve worker, engine clients, cache, settings, command line."""

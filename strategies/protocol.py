@@ -1,0 +1,165 @@
+"""What a strategy is told (events) and what it may ask for (actions)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Path = tuple[int, ...]
+"""A place in the tree: the child index at each level. `()` is the question itself, which holds no text."""
+
+EndReason = Literal["stop", "length"]
+"""Why a stream ended: the policy stopped by itself, or its token cap was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer taken from one candidate and reduced alone.
+
+    `text` is what the policy wrote (`\\frac12`), `key` its canonical form: two answers are one vote exactly when
+    their keys are equal (`1/2`).
+    """
+
+    text: str
+    key: str
+
+
+# --- actions: what a strategy wants -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Let one stream of steps grow from the question to its own end, to be known as `node`.
+
+    `temperature` overrides the policy's own (0 is greedy decoding); `None` keeps it.
+    """
+
+    node: Path
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Score every step of `node` that is finished and has no score yet."""
+
+    node: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop the stream and the pending score of `node`: nothing more about it matters."""
+
+    node: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the search; `reason` becomes `stopped_by` in the response."""
+
+    reason: str
+
+
+Action = Sample | Score | Cancel | Finish
+
+
+# --- events: what happened ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Step number `index` (from 0, counted within `node`) of a stream is complete.
+
+    `text` is as the policy wrote it, the separator that ends it included: a stream's steps joined are its text.
+    """
+
+    node: Path
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The stream of `node` ended; all its steps have been told. `text` is all it wrote, separators included.
+
+    `answer` is `None` where the text holds none.
+    """
+
+    node: Path
+    reason: EndReason
+    text: str
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The reward model's scores of `node`'s steps `first, first + 1, …`; each in [0, 1]."""
+
+    node: Path
+    first: int
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The stream of `node` was stopped before its end, as asked."""
+
+    node: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """`node` will tell nothing more: there was no budget left for it, or for its score."""
+
+    node: Path
+    error: str
+
+
+Event = Step | Ended | Scored | Cancelled | Failed
+
+
+# --- results ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One solution a search has to show.
+
+    `scores` has one entry in [0, 1] per scored step; `score` is their aggregate, `None` without a reward model or
+    before its scores have come; `finished` is false for what was cut by a token cap or the deadline.
+    """
+
+    node: Path
+    text: str
+    answer: Answer | None
+    scores: tuple[float, ...]
+    score: float | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The share in [0, 1] of all votes (weighted where the strategy weighs them) that one answer has."""
+
+    answer: Answer
+    weight: float
+    share: float
+    candidates: int
+
+
+class Strategy(Protocol):
+    """A search as a pure state machine, driven by one event at a time (ask/tell)."""
+
+    def begin(self) -> Sequence[Action]:
+        """Return the first actions. Called once, before any event."""
+        ...
+
+    def on(self, event: Event) -> Sequence[Action]:
+        """Take one event in and return what is wanted next, possibly nothing."""
+        ...
+
+    def ranking(self) -> Sequence[Candidate]:
+        """Return the candidates so far, best first; valid at any moment."""
+        ...
+
+    def votes(self) -> Sequence[Vote]:
+        """Return the answers so far, heaviest first."""
+        ...
