@@ -9,12 +9,14 @@
     │   ├── EngineUnavailable     503   an engine cannot be reached or is not ready; retry later
     │   └── EngineTimeout         504   an engine did not answer in time
     ├── Overloaded                503   too many searches at once; retry later
-    └── NoAnswer                  504   the deadline passed before anything could be returned
+    ├── NoAnswer                  504   the deadline passed before anything could be returned
+    ├── ConfigError               500   mull.yaml or a MULL_ variable cannot be used
+    └── StackError                500   a part of the stack could not be started or stopped
 
 Each carries what an OpenAI-shaped body needs, and a hint that says what to do next.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -102,6 +104,22 @@ class NoAnswer(MullError):
     status = 504
     type = "no_answer_error"
     retryable = True
+
+
+class ConfigError(MullError):
+    """The configuration cannot be used; `source` is the file or variable, `problems` has one line for each fault."""
+
+    type = "configuration_error"
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+class StackError(MullError):
+    """A part of the stack could not be started or stopped."""
+
+    type = "stack_error"
 
 
 _CLASSES: dict[str, type[MullError]] = {

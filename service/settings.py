@@ -1,14 +1,13 @@
-"""The one typed configuration: `mull.yaml`, overridden by `MULL_…` environment variables, built once and passed down.
+"""The one typed configuration, built once and passed down; `service.settings_file` reads it from `mull.yaml`.
 
-`MULL_GATEWAY__PORT=9000` overrides `gateway.port`. Unknown keys are errors: a misspelt option must not be ignored.
+Unknown keys are errors: a misspelt option must not be ignored.
 """
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
 
@@ -48,10 +47,14 @@ class Engine(Strict):
 
     model: str = Field(description="A folder in Hugging Face format, or a hub name: what vLLM loads.")
     url: AnyHttpUrl | None = Field(None, description="Root of a running server, without /v1.")
-    served_name: str | None = Field(None, description="The name the server knows the model by; default: `model`.")
+    served_name: str | None = Field(
+        None, description="The name the server knows the model by; default: `model`."
+    )
     api_key_env: str | None = Field(None, description="Environment variable that holds the server's API key.")
     slots: int = Field(64, ge=1, description="Requests in flight to this engine, per worker replica.")
-    timeout_s: float = Field(60, gt=0, description="Longest silence from the engine before it counts as hung.")
+    timeout_s: float = Field(
+        60, gt=0, description="Longest silence from the engine before it counts as hung."
+    )
     flags: tuple[str, ...] = Field((), description="Extra arguments for a server that `mull up` starts.")
 
     @property
@@ -106,7 +109,9 @@ class PublicModel(Strict):
 
     policy: str
     reward: str | None = None
-    default_effort: ReasoningEffort | None = Field(None, description="For requests that say nothing; default: sample.")
+    default_effort: ReasoningEffort | None = Field(
+        None, description="For requests that say nothing; default: sample."
+    )
     efforts: dict[ReasoningEffort, Effort] = DEFAULT_EFFORTS
 
 
@@ -118,13 +123,21 @@ class GatewaySettings(Strict):
     max_body_bytes: int = Field(1_000_000, ge=1024)
 
 
+def _redis_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return url
+
+
 class RedisSettings(Strict):
     """The result cache. Without a `url`, `mull up` starts an embedded Valkey server; `enabled: false` does without."""
 
     enabled: bool = True
-    url: SecretStr | None = None
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     ttl_s: int = Field(86_400, ge=1)
-    timeout_ms: int = Field(50, ge=1, description="Longest that a request waits for Redis before going on without it.")
+    timeout_ms: int = Field(
+        50, ge=1, description="Longest that a request waits for Redis before going on without it."
+    )
 
 
 class RaySettings(Strict):
@@ -144,15 +157,11 @@ class Limits(Strict):
     default_deadline_ms: int = Field(120_000, ge=1)
 
 
-class Settings(BaseSettings):
+class Settings(Strict):
     """All of it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MULL_", env_nested_delimiter="__", extra="forbid", frozen=True, yaml_file_encoding="utf-8"
-    )
-
     gateway: GatewaySettings = GatewaySettings()
-    policies: dict[str, PolicySettings]
+    policies: dict[str, PolicySettings] = Field(min_length=1)
     reward_models: dict[str, RewardSettings] = {}
     models: dict[str, PublicModel] = Field(min_length=1)
     redis: RedisSettings = RedisSettings()
@@ -164,20 +173,10 @@ class Settings(BaseSettings):
     def _names_exist(self) -> "Settings":
         for name, model in self.models.items():
             if model.policy not in self.policies:
-                raise ValueError(f"models.{name}.policy is {model.policy!r}: not in policies {sorted(self.policies)}")
+                raise ValueError(
+                    f"models.{name}.policy is {model.policy!r}: not in policies {sorted(self.policies)}"
+                )
             if model.reward is not None and model.reward not in self.reward_models:
                 known = sorted(self.reward_models)
                 raise ValueError(f"models.{name}.reward is {model.reward!r}: not in reward_models {known}")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Explicit values first, then the environment, then the file."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
