@@ -9,9 +9,9 @@ from strategies.protocol import (
     Candidate,
     Ended,
     Event,
-    Failed,
     Finish,
     Path,
+    Refused,
     Sample,
     Score,
     Scored,
@@ -26,7 +26,8 @@ class _Progress:
     steps: list[str] = field(default_factory=list)
     scores: dict[int, float] = field(default_factory=dict)
     ended: Ended | None = None
-    over: bool = False
+    stopped: bool = False
+    score_refused: bool = False
 
 
 class Flat:
@@ -63,13 +64,13 @@ class Flat:
                     actions.append(Score(node))
             case Ended():
                 stream.ended = event
-                stream.over = self._aggregate is None or self._all_scored(stream)
             case Scored(_, first, scores):
                 stream.scores.update(enumerate(scores, first))
-                stream.over = stream.ended is not None and self._all_scored(stream)
-            case Cancelled() | Failed():
-                stream.over = True
-        if all(s.over for s in self._streams.values()):
+            case Cancelled() | Refused(wanted="sample"):
+                stream.stopped = True
+            case Refused(wanted="score"):
+                stream.score_refused = True
+        if all(self._over(s) for s in self._streams.values()):
             actions.append(Finish("completed"))
         return actions
 
@@ -81,16 +82,16 @@ class Flat:
         """Return the votes of the answers so far."""
         return self._rank(self._candidates())[1]
 
-    def _all_scored(self, stream: _Progress) -> bool:
-        return len(stream.scores) == len(stream.steps)
+    def _over(self, stream: _Progress) -> bool:
+        if stream.stopped or stream.ended is None:
+            return stream.stopped
+        return self._aggregate is None or stream.score_refused or len(stream.scores) == len(stream.steps)
 
     def _candidates(self) -> list[Candidate]:
-        return [_candidate(node, s, self._aggregate) for node, s in self._streams.items() if s.steps or s.ended]
+        return [_candidate(node, s, self._aggregate) for node, s in self._streams.items() if s.steps]
 
 
-def _candidate(
-    node: Path, stream: _Progress, aggregate: Callable[[Sequence[float]], float] | None
-) -> Candidate:
+def _candidate(node: Path, stream: _Progress, aggregate: Callable[[Sequence[float]], float] | None) -> Candidate:
     text = stream.ended.text if stream.ended else "".join(stream.steps)
     answer = stream.ended.answer if stream.ended else None
     scores = tuple(stream.scores[i] for i in sorted(stream.scores))

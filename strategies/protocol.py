@@ -106,14 +106,14 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """`node` will tell nothing more: there was no budget left for it, or for its score."""
+class Refused:
+    """There is no budget left for what was `wanted` of `node`: its stream never starts, or its score never comes."""
 
     node: Path
-    error: str
+    wanted: Literal["sample", "score"]
 
 
-Event = Step | Ended | Scored | Cancelled | Failed
+Event = Step | Ended | Scored | Cancelled | Refused
 
 
 # --- results ------------------------------------------------------------------------------------------------------

@@ -55,7 +55,8 @@ def by_score(candidates: Sequence[Candidate]) -> Ranked:
 def _best_first(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Answered before unanswered, scored before unscored, then by score, ties by node."""
     return sorted(
-        candidates, key=lambda c: (c.answer is None, c.score is None, -(c.score if c.score is not None else 0), c.node)
+        candidates,
+        key=lambda c: (c.answer is None, c.score is None, -(c.score if c.score is not None else 0), c.node),
     )
 
 

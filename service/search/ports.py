@@ -1,7 +1,7 @@
 """What the driver needs from the outside: a policy, a scorer, a judge of answers."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from strategies.protocol import Answer
@@ -16,6 +16,10 @@ class Sampling:
     top_k: int | None = None
     min_p: float | None = None
     stop: tuple[str, ...] = ()
+
+    def at(self, temperature: float | None) -> "Sampling":
+        """Return the same with another temperature; `None` keeps it."""
+        return self if temperature is None else replace(self, temperature=temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,10 @@ class Policy(Protocol):
 
     async def prompt_ids(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Return the token ids of a chat under the policy's template, ready to be continued."""
+        ...
+
+    async def text_ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of raw text, special tokens of the model's own added."""
         ...
 
     def stream(

@@ -46,7 +46,7 @@ class SearchRequest(Wire):
     model: str
     messages: tuple[Message, ...] = Field((), description="The chat; empty when `prompt` is given.")
     prompt: str | None = Field(None, description="Raw text to continue, for /v1/completions.")
-    max_completion_tokens: int
+    max_completion_tokens: int | None = Field(None, ge=1, description="Caps each candidate; default: the policy's.")
     sampling: SamplingSpec = SamplingSpec()
     seed: int = 0
     n: int = 1

@@ -4,8 +4,8 @@
 class StepSplitter:
     """Finds step boundaries in text that comes in pieces of any size.
 
-    A step ends with its run of separator characters, which belongs to it: the steps joined are the text. Text that is
-    nothing but separator is no step of its own.
+    A step is text up to and including the separator that ends it; whitespace that follows leads the next step, so that
+    steps joined are the text again (but for whitespace after the last one). Whitespace alone is never a step.
     """
 
     def __init__(self, separator: str) -> None:
@@ -13,11 +13,7 @@ class StepSplitter:
         self._pending = ""
 
     def feed(self, text: str) -> list[str]:
-        """Take the next piece and return the steps that are known to be complete, oldest first.
-
-        A step is complete when text of the next one has begun, or when a separator ends the piece: what follows such a
-        separator, should it be more whitespace, leads the next step.
-        """
+        """Take the next piece and return the steps that it completes, oldest first."""
         self._pending += text
         steps = []
         while (cut := self._boundary()) is not None:

@@ -1,0 +1,82 @@
+"""The Ray Serve deployment that runs searches: many at once in each replica, never in the gateway's process."""
+
+import asyncio
+from typing import Any
+
+from ray import serve
+
+from service.engines.http import engine_client
+from service.engines.policy import VllmPolicy
+from service.engines.reward import VllmScorer
+from service.errors import MullError, UnknownModel
+from service.search.answers import MathAnswers
+from service.search.driver import Engines
+from service.search.request import SearchRequest, WorkerReply
+from service.search.solve import solve
+from service.settings import Settings
+
+APPLICATION = "mull"
+
+
+class SearchWorker:
+    """One replica. Its engine connections, slots and answer reader are shared by all searches that it runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reader = MathAnswers()
+        self._policies = {
+            name: (VllmPolicy(policy, engine_client(policy)), asyncio.Semaphore(policy.slots))
+            for name, policy in self._settings.policies.items()
+        }
+        self._scorers = {
+            name: (VllmScorer(reward, engine_client(reward)), asyncio.Semaphore(reward.slots))
+            for name, reward in self._settings.reward_models.items()
+        }
+
+    async def search(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+        """Run one search: `SearchRequest` in, `WorkerReply` out, both as plain data.
+
+        Cancelling the call stops the search and its engine requests.
+        """
+        try:
+            wanted = SearchRequest.model_validate(request)
+            model = self._settings.models.get(wanted.model)
+            if model is None:
+                raise UnknownModel(f"The worker knows no model {wanted.model!r}.", hint="Restart it with mull up.")
+            result = await solve(
+                wanted,
+                deadline_s=deadline_s,
+                settings=self._settings.policies[model.policy],
+                engines=self._engines(model.policy, model.reward),
+            )
+        except MullError as error:
+            return WorkerReply(error=error.to_wire()).model_dump()
+        return WorkerReply(result=result).model_dump()
+
+    async def ready(self) -> list[dict[str, Any]]:
+        """Ask each policy for one token and each reward model for one score; return the errors, as plain data."""
+        probes = [policy.ready() for policy, _ in self._policies.values()]
+        probes += [scorer.ready() for scorer, _ in self._scorers.values()]
+        outcomes = await asyncio.gather(*probes, return_exceptions=True)
+        unexpected = [o for o in outcomes if isinstance(o, BaseException) and not isinstance(o, MullError)]
+        if unexpected:
+            raise unexpected[0]
+        return [outcome.to_wire() for outcome in outcomes if isinstance(outcome, MullError)]
+
+    def _engines(self, policy_name: str, reward_name: str | None) -> Engines:
+        policy, policy_slots = self._policies[policy_name]
+        scorer, reward_slots = self._scorers[reward_name] if reward_name else (None, asyncio.Semaphore(0))
+        return Engines(policy, policy_slots, self._reader, scorer, reward_slots)
+
+
+def deploy(settings: Settings) -> None:
+    """Put the search workers onto the Ray cluster that this process is connected to, and return when they run."""
+    deployment = serve.deployment(
+        SearchWorker,
+        num_replicas=settings.ray.replicas,
+        max_ongoing_requests=settings.ray.searches_per_replica,
+        max_queued_requests=settings.ray.searches_per_replica,
+        ray_actor_options={"num_cpus": 0},
+    )
+    serve.start(proxy_location="Disabled")
+    serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)

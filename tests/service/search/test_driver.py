@@ -1,0 +1,272 @@
+"""The driver against scripted engines: budgets, deadlines, failures, and what is left behind."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import EngineUnavailable
+from service.search.driver import Driver, Engines, Terms
+from service.search.ledger import Account
+from service.search.ports import Sampling
+from service.search.scripted import BoxedReader, ScriptedPolicy, ScriptedScorer
+from service.search.seeds import place_seed
+from strategies.best_of_n import BestOfN
+from strategies.majority_vote import MajorityVote
+from strategies.protocol import Action, Cancel, Candidate, Event, Finish, Sample, Strategy, Vote
+from strategies.sample import Greedy
+from strategies.spec import ScoreSpec
+
+RIGHT = "one plus one\n\nis two \\boxed{2}"
+WRONG = "one plus one\n\nis three \\boxed{3}"
+SCORES = {"one plus one": 0.9, "is two \\boxed{2}": 0.8, "is three \\boxed{3}": 0.1}
+
+
+def driver(
+    strategy: Strategy,
+    policy: ScriptedPolicy,
+    scorer: ScriptedScorer | None = None,
+    *,
+    policy_tokens: int | None = None,
+    reward_tokens: int | None = None,
+    max_tokens: int = 50,
+    parallel: int | None = None,
+    deadline_s: float = 5,
+) -> Driver:
+    """A driver over scripted engines."""
+    terms = Terms(
+        prompt=(1, 2, 3),
+        question="what is one plus one",
+        separator="\n\n",
+        sampling=Sampling(temperature=1.0),
+        seed=0,
+        max_tokens=max_tokens,
+        parallel=parallel,
+        deadline=asyncio.get_running_loop().time() + deadline_s,
+    )
+    engines = Engines(policy, asyncio.Semaphore(64), BoxedReader(), scorer, asyncio.Semaphore(64))
+    return Driver(
+        strategy,
+        terms,
+        engines,
+        policy_account=Account(policy_tokens),
+        reward_account=Account(reward_tokens),
+    )
+
+
+def answers(strategy: Strategy) -> list[str | None]:
+    """The ranked answers."""
+    return [c.answer.key if c.answer else None for c in strategy.ranking()]
+
+
+async def test_weighted_vote_beats_the_majority() -> None:
+    """Two wrong candidates of score 0.1 lose against one right candidate of score 0.8."""
+    policy, scorer = ScriptedPolicy([WRONG, WRONG, RIGHT]), ScriptedScorer(SCORES)
+    strategy = BestOfN(samples=3).build(ScoreSpec())
+    search = driver(strategy, policy, scorer)
+    assert await search.run() == "completed"
+    assert answers(strategy) == ["2", "3", "3"]
+    assert strategy.votes()[0].share == pytest.approx(0.8)
+
+
+async def test_a_step_that_candidates_share_is_scored_once() -> None:
+    """Three candidates, two texts, one common first step: three scores are asked for."""
+    scorer = ScriptedScorer(SCORES)
+    search = driver(BestOfN(samples=3).build(ScoreSpec()), ScriptedPolicy([WRONG, WRONG, RIGHT]), scorer)
+    await search.run()
+    assert sorted(scorer.asked) == [
+        ("one plus one",),
+        ("one plus one", "is three \\boxed{3}"),
+        ("one plus one", "is two \\boxed{2}"),
+    ]
+    assert search.counter.reward_submitted == 3 + 6 + 6
+
+
+async def test_every_token_is_counted() -> None:
+    """Generated tokens of all candidates, and the prompt once per candidate."""
+    search = driver(MajorityVote(samples=2).build(ScoreSpec()), ScriptedPolicy([RIGHT, WRONG]))
+    await search.run()
+    usage = search.counter.usage({(0,)})
+    assert (usage.policy.kept, usage.policy.discarded, usage.policy.prompt) == (11, 11, 6)
+    assert usage.policy.estimated is False
+
+
+async def test_greedy_samples_once_at_temperature_zero() -> None:
+    """The strategy's temperature wins over the request's."""
+    policy = ScriptedPolicy([RIGHT])
+    await driver(Greedy().build(ScoreSpec()), policy).run()
+    assert [call[2].temperature for call in policy.calls] == [0.0]
+
+
+async def test_seeds_belong_to_places() -> None:
+    """Candidate i is asked for with the seed of its place."""
+    policy = ScriptedPolicy([RIGHT] * 3)
+    await driver(MajorityVote(samples=3).build(ScoreSpec()), policy).run()
+    assert [call[0] for call in policy.calls] == [place_seed(0, (i,)) for i in range(3)]
+
+
+async def test_parallel_bounds_the_streams_in_flight() -> None:
+    """Ten candidates, three at a time, and all of them run."""
+    policy = ScriptedPolicy([RIGHT] * 10)
+    strategy = MajorityVote(samples=10).build(ScoreSpec())
+    await driver(strategy, policy, parallel=3).run()
+    assert policy.most_open == 3
+    assert len(answers(strategy)) == 10
+
+
+async def test_a_small_budget_starts_few_candidates_that_finish() -> None:
+    """25 tokens pay for two candidates of 11; the third is not begun with the 3 that are left."""
+    strategy = MajorityVote(samples=5).build(ScoreSpec())
+    search = driver(strategy, ScriptedPolicy([RIGHT] * 5), policy_tokens=25, max_tokens=12)
+    assert await search.run() == "policy_tokens"
+    assert answers(strategy) == ["2", "2"]
+
+
+async def test_without_reward_tokens_candidates_stay_unscored() -> None:
+    """The first step's three tokens fit, the second step's six do not: the answer is still there, without a score."""
+    strategy = BestOfN(samples=1).build(ScoreSpec())
+    search = driver(strategy, ScriptedPolicy([RIGHT]), ScriptedScorer(SCORES), reward_tokens=5)
+    assert await search.run() == "reward_tokens"
+    assert answers(strategy) == ["2"]
+    assert strategy.ranking()[0].score is None
+    assert search.counter.reward_submitted == 3
+
+
+async def test_the_deadline_returns_what_is_there() -> None:
+    """One candidate is quick, one would take a minute: the quick one is the answer, and no stream stays open."""
+    pauses = iter([0.0] * 11 + [60.0] * 11)
+    policy = ScriptedPolicy([RIGHT, WRONG], pause=lambda: next(pauses))
+    strategy = MajorityVote(samples=2).build(ScoreSpec())
+    search = driver(strategy, policy, parallel=1, deadline_s=0.2)
+    assert await search.run() == "deadline"
+    assert answers(strategy) == ["2"]
+    assert policy.open_streams == 0
+    assert search.counter.usage(set()).policy.estimated is True
+
+
+class _Broken(ScriptedPolicy):
+    """Its third stream fails at once."""
+
+    def stream(self, prompt, *, max_tokens, sampling, seed):  # type: ignore[no-untyped-def]
+        if len(self.calls) == 2:
+            raise EngineUnavailable("the policy engine is gone")
+        return super().stream(prompt, max_tokens=max_tokens, sampling=sampling, seed=seed)
+
+
+async def test_an_engine_that_fails_ends_the_search_and_its_streams() -> None:
+    """The error is raised as it was, and nothing stays behind."""
+    policy = _Broken([RIGHT] * 3, pause=lambda: 0.01)
+    before = len(asyncio.all_tasks())
+    search = driver(MajorityVote(samples=3).build(ScoreSpec()), policy)
+    with pytest.raises(EngineUnavailable, match="gone"):
+        await search.run()
+    assert policy.open_streams == 0
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_cancelled_search_closes_its_streams() -> None:
+    """The client goes: all streams are closed when the cancellation comes back."""
+    policy = ScriptedPolicy([RIGHT] * 4, pause=lambda: 60.0)
+    search = driver(MajorityVote(samples=4).build(ScoreSpec()), policy)
+    running = asyncio.create_task(search.run())
+    await asyncio.sleep(0.05)
+    assert policy.open_streams == 4
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert policy.open_streams == 0
+
+
+@dataclass
+class _CancelsOthers:
+    """Asks for three candidates and keeps the first that tells anything."""
+
+    kept: tuple[int, ...] | None = None
+    events: list[Event] = field(default_factory=list)
+
+    def begin(self) -> Sequence[Action]:
+        return [Sample((i,)) for i in range(3)]
+
+    def on(self, event: Event) -> Sequence[Action]:
+        self.events.append(event)
+        if self.kept is None:
+            self.kept = event.node
+            return [Cancel((i,)) for i in range(3) if (i,) != self.kept]
+        over = {type(e).__name__ for e in self.events if e.node == self.kept}
+        return [Finish("completed")] if "Ended" in over else []
+
+    def ranking(self) -> Sequence[Candidate]:
+        return []
+
+    def votes(self) -> Sequence[Vote]:
+        return []
+
+
+async def test_cancel_stops_running_and_waiting_streams() -> None:
+    """Of three candidates one runs, one is stopped while it runs, one before it began."""
+    policy = ScriptedPolicy([RIGHT] * 3)
+    strategy = _CancelsOthers()
+    await driver(strategy, policy, parallel=2).run()
+    assert strategy.kept == (0,)
+    cancelled = {e.node for e in strategy.events if type(e).__name__ == "Cancelled"}
+    assert cancelled == {(1,), (2,)}
+    assert len(policy.calls) == 2
+    assert policy.open_streams == 0
+
+
+async def test_a_strategy_that_waits_for_nothing_is_an_error() -> None:
+    """A search never hangs on a strategy's mistake."""
+
+    class Idle(_CancelsOthers):
+        def begin(self) -> Sequence[Action]:
+            return []
+
+    with pytest.raises(RuntimeError, match="Idle"):
+        await driver(Idle(), ScriptedPolicy([])).run()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    policy_tokens=st.integers(1, 200),
+    reward_tokens=st.integers(1, 400),
+    max_tokens=st.integers(1, 30),
+    parallel=st.none() | st.integers(1, 5),
+    order=st.integers(0, 2**32),
+)
+def test_no_budget_is_passed_by_one_token(
+    lengths: list[int],
+    policy_tokens: int,
+    reward_tokens: int,
+    max_tokens: int,
+    parallel: int | None,
+    order: int,
+) -> None:
+    """Whatever the lengths, limits and arrival order: spent never exceeds a limit, and every search ends."""
+    rng = random.Random(order)
+
+    async def run() -> None:
+        texts = ["\n\n".join(f"w{i}" for i in range(length)) for length in lengths]
+        scores = {f"w{i}": 0.5 for i in range(30)}
+        policy = ScriptedPolicy(texts, pause=lambda: rng.choice([0, 0, 0.0001]))
+        scorer = ScriptedScorer(scores, pause=lambda: rng.choice([0, 0.0001]))
+        search = driver(
+            BestOfN(samples=len(lengths)).build(ScoreSpec()),
+            policy,
+            scorer,
+            policy_tokens=policy_tokens,
+            reward_tokens=reward_tokens,
+            max_tokens=max_tokens,
+            parallel=parallel,
+        )
+        assert await search.run() in {"completed", "policy_tokens", "reward_tokens"}
+        usage = search.counter.usage(set())
+        assert usage.policy.discarded <= policy_tokens
+        assert usage.reward.submitted <= reward_tokens
+        assert policy.open_streams == 0
+
+    asyncio.run(run())
