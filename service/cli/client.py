@@ -1,0 +1,177 @@
+"""A small client of Mull's own HTTP API, for the commands that ask questions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from service.errors import EngineTimeout, InvalidRequest, MullError, from_wire
+from service.search.request import CandidateResult, PolicyUsage, RewardUsage, VoteResult
+
+LONGEST_S = 610.0
+"""Seconds to wait for an answer when no deadline was asked for: the longest a gateway allows, and some."""
+
+
+class GatewayDown(MullError):
+    """Nothing answers at the gateway's address."""
+
+    status: ClassVar[int] = 503
+    retryable: ClassVar[bool] = True
+
+
+class NotMull(MullError):
+    """Something answers at the gateway's address, but not as Mull's gateway does."""
+
+    status: ClassVar[int] = 502
+
+
+class Usage(BaseModel):
+    """Tokens of one search; on a cache hit, what the search once cost."""
+
+    policy: PolicyUsage
+    reward: RewardUsage
+
+    @property
+    def policy_tokens(self) -> int:
+        """All tokens the policy generated, kept or not."""
+        return self.policy.kept + self.policy.discarded
+
+
+class Outcome(BaseModel):
+    """The `mull` object of a response; `confidence` and shares in [0, 1], `seconds` from request to answer."""
+
+    answer: str | None
+    confidence: float | None
+    stopped_by: str
+    votes: tuple[VoteResult, ...]
+    candidates: tuple[CandidateResult, ...] | None = None
+    usage: Usage
+    warnings: tuple[str, ...] = ()
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer: the body as it came, its `mull` object, and what the cache did ("hit", "miss" or "off")."""
+
+    body: Mapping[str, Any]
+    mull: Outcome
+    cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How to search for an answer; `None` leaves the choice to the gateway. `deadline_s` in seconds, > 0."""
+
+    model: str
+    strategy: str
+    samples: int | None = None
+    select: str | None = None
+    steps: str | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    deadline_s: float | None = None
+
+    def body(self, question: str, *, include: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the request body that asks `question`."""
+        deadline_ms = None if self.deadline_s is None else max(1, round(self.deadline_s * 1000))
+        mull = {
+            "strategy": _given(name=self.strategy, samples=self.samples),
+            "score": _given(select=self.select, steps=self.steps),
+            "budget": _given(deadline_ms=deadline_ms),
+            "include": list(include),
+        }
+        return {
+            "model": self.model,
+            "messages": [{"role": "user", "content": question}],
+            **_given(max_completion_tokens=self.max_tokens, seed=self.seed),
+            "mull": {key: value for key, value in mull.items() if value},
+        }
+
+
+class Client:
+    """Asks one gateway, past the environment's proxies (the gateway is near); an async context manager."""
+
+    def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False, limits=limits)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def models(self) -> list[str]:
+        """Return the names that may be asked for. Raises `GatewayDown` and `NotMull`."""
+        body = self._body(await self._send("GET", "/v1/models", wait_s=10))
+        try:
+            return [str(model["id"]) for model in body["data"]]
+        except (KeyError, TypeError) as error:
+            raise self._not_mull("its /v1/models lists no models") from error
+
+    async def model(self, asked: str | None) -> str:
+        """Return `asked`, or the only model there is. Raises `InvalidRequest` where there are several."""
+        if asked is not None:
+            return asked
+        known = await self.models()
+        if len(known) != 1:
+            hint = f"Choose one with --model: {', '.join(known)}."
+            raise InvalidRequest(f"The gateway serves {len(known)} models.", hint=hint)
+        return known[0]
+
+    async def ask(self, question: str, search: Search, *, include: tuple[str, ...] = ()) -> Reply:
+        """Return the answer. Raises `MullError`: what the gateway says, `GatewayDown` or `NotMull`."""
+        wait_s = LONGEST_S if search.deadline_s is None else search.deadline_s + 10
+        body = search.body(question, include=include)
+        response = await self._send("POST", "/v1/chat/completions", wait_s=wait_s, json=body)
+        reply = self._body(response)
+        try:
+            outcome = Outcome.model_validate(reply.get("mull"))
+        except ValidationError as error:
+            field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "mull"
+            raise self._not_mull(f"its answer has no usable `mull` object (see {field})") from error
+        return Reply(reply, outcome, response.headers.get("x-mull-cache", "off"))
+
+    async def _send(self, method: str, path: str, *, wait_s: float, json: object = None) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, json=json, timeout=wait_s)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise GatewayDown(f"No gateway answers at {self.url}.", hint="Start one with `mull up`.") from error
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            message = f"The gateway at {self.url} hung up."
+            raise GatewayDown(message, hint="Its log is in .mull/logs; `mull up` starts another.") from error
+        except httpx.TimeoutException as error:
+            message = f"The gateway at {self.url} was silent for {wait_s:g} s."
+            raise EngineTimeout(message, hint="Its log is in .mull/logs.") from error
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("The question is no valid Unicode text.", hint="Give it as UTF-8.") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise InvalidRequest(f"Cannot ask {self.url}: {error}.", hint="Check --url.") from error
+
+    def _body(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise self._not_mull(f"it answered {response.status_code} without JSON") from error
+        if not isinstance(body, dict):
+            raise self._not_mull(f"it answered {response.status_code} without a JSON object")
+        if response.is_success:
+            return body
+        wire = body.get("error")
+        if not isinstance(wire, dict) or not isinstance(wire.get("message"), str):
+            raise self._not_mull(f"it answered {response.status_code} without an error body")
+        raise from_wire({"class": wire.get("code"), "message": wire["message"], "hint": "", "param": wire.get("param")})
+
+    def _not_mull(self, what: str) -> NotMull:
+        return NotMull(f"What answers at {self.url} is not Mull's gateway: {what}.", hint="Check --url.")
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}

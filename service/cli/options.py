@@ -1,0 +1,25 @@
+"""The options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from strategies.selection import Selection, StepAggregate
+
+Strategy = Annotated[str, typer.Option("--strategy", help="How to search: greedy, sample, majority_vote or best_of_n.")]
+Model = Annotated[str | None, typer.Option("--model", help="The model; needed where there are several.")]
+Select = Annotated[
+    Selection | None, typer.Option("--select", help="best_of_n: how to choose (default: weighted_vote).")
+]
+Steps = Annotated[
+    StepAggregate | None, typer.Option("--steps", help="best_of_n: from step scores to one (default: min).")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed is another search.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most tokens of each candidate.")]
+Deadline = Annotated[
+    float | None, typer.Option("--deadline", min=0.001, help="Seconds until the best answer so far is taken.")
+]
+Url = Annotated[str, typer.Option("--url", help="Where the gateway listens.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+
+GATEWAY = "http://127.0.0.1:8080"
