@@ -3,7 +3,9 @@
     MullError                     500
     ├── InvalidRequest            400   the client must change the request
     │   ├── UnknownModel          404
-    │   └── QuestionTooLong       400
+    │   ├── QuestionTooLong       400
+    │   ├── RequestTooLarge       413
+    │   └── UnsupportedMediaType  415
     ├── NotAuthorized             401
     ├── EngineError               502   an engine answered something we cannot use
     │   ├── EngineUnavailable     503   an engine cannot be reached or is not ready; retry later
@@ -59,6 +61,18 @@ class UnknownModel(InvalidRequest):
 
 class QuestionTooLong(InvalidRequest):
     """The question and its candidate do not fit the model's context."""
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body has more bytes than the gateway reads."""
+
+    status = 413
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not JSON."""
+
+    status = 415
 
 
 class NotAuthorized(MullError):

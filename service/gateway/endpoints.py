@@ -1,0 +1,108 @@
+"""The endpoints."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.gateway.access import trace
+from service.gateway.body import read_json
+from service.gateway.failures import error_response
+from service.gateway.plan import plan
+from service.gateway.reply import (
+    ChatCompletion,
+    ErrorBody,
+    MullReply,
+    TextCompletion,
+    chat_completion,
+    mull_reply,
+    text_completion,
+)
+from service.gateway.schema import Ask, ChatAsk, CompletionAsk
+from service.gateway.searching import Gateway, answer
+from service.search.request import SearchResult
+
+Shape = Callable[[SearchResult, MullReply, str], ChatCompletion | TextCompletion]
+
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "The request must change; the message says how."},
+    404: {"model": ErrorBody, "description": "No such model."},
+    413: {"model": ErrorBody, "description": "The body is too long."},
+    415: {"model": ErrorBody, "description": "The body is not JSON."},
+    502: {"model": ErrorBody, "description": "An engine answered something that cannot be used."},
+    503: {"model": ErrorBody, "description": "An engine or the workers are down or full: see Retry-After."},
+    504: {"model": ErrorBody, "description": "The deadline passed before there was anything to return."},
+}
+
+
+def endpoints(gateway: Gateway) -> APIRouter:
+    """Return the routes of one gateway."""
+    router = APIRouter()
+    started = int(time.time())
+
+    @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=_FAILURES)
+    async def chat_completions(request: Request) -> Response:
+        """Answer a chat by a search. OpenAI's `chat.completion` with Mull's own object `mull` beside it.
+
+        A repeated request is answered from the result cache (header `x-mull-cache: hit`, `mull.cached: true`);
+        `usage`, `mull.usage` and `mull.cost` then say what the answer once cost.
+        """
+        return await _complete(gateway, request, ChatAsk, chat_completion)
+
+    @router.post("/v1/completions", response_model=TextCompletion, responses=_FAILURES)
+    async def completions(request: Request) -> Response:
+        """Continue a text by a search, without a chat template; otherwise like `/v1/chat/completions`."""
+        return await _complete(gateway, request, CompletionAsk, text_completion)
+
+    @router.get("/v1/models")
+    async def models() -> Response:
+        """List the models that can be asked for."""
+        data = [
+            {"id": name, "object": "model", "created": started, "owned_by": "mull"} for name in gateway.settings.models
+        ]
+        return JSONResponse({"object": "list", "data": data})
+
+    @router.get("/healthz")
+    async def healthz() -> Response:
+        """Say that this process is alive."""
+        return JSONResponse({"alive": True})
+
+    @router.get("/readyz", responses={503: {"model": ErrorBody, "description": "Names what is missing."}})
+    async def readyz() -> Response:
+        """Say whether an answer can be given now, after one real generation and one real score."""
+        report = await gateway.readiness.report()
+        if report.ready:
+            cache = "answers" if gateway.cache.working else "does not answer: going on without"
+            return JSONResponse({"ready": True, "parts": sorted(report.parts), "cache": cache})
+        return error_response(report.problem)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Give Prometheus its text."""
+        return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _complete(gateway: Gateway, request: Request, kind: type[Ask], shape: Shape) -> Response:
+    arrived = time.monotonic()
+    noted = trace(request)
+    settings = gateway.settings
+    planned = plan(await read_json(request, settings.gateway.max_body_bytes), kind, settings)
+    noted.strategy = planned.request.strategy.name
+    result, outcome = await answer(gateway, planned, request, arrived)
+    noted.cache = "off" if outcome == "error" else outcome
+    mull = mull_reply(
+        result,
+        planned,
+        settings,
+        cached=outcome == "hit",
+        trace_id=noted.id,
+        seconds=time.monotonic() - arrived,
+    )
+    body = shape(result, mull, planned.request.model).model_dump(mode="json")
+    return JSONResponse(body, headers={"x-mull-cache": noted.cache})

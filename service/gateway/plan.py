@@ -1,0 +1,188 @@
+"""From what a client asks to one search: defaults filled in, the operator's limits applied, contradictions refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from service.errors import InvalidRequest, QuestionTooLong, UnknownModel
+from service.gateway.explain import explain
+from service.gateway.schema import Ask, ChatAsk, ChatMessage, CompletionAsk
+from service.gateway.unsupported import without_off_values
+from service.search.request import Budget, Message, SamplingSpec, SearchRequest
+from service.settings import Effort, Limits, PublicModel, ReasoningEffort, Settings
+from strategies.registry import StrategySpec
+from strategies.spec import ScoreSpec
+
+_AS_GOOD_AS_GREEDY = 0.01
+"""Temperatures below this: vLLM rounds them to 0 or up to this, and samples hardly differ any more."""
+
+_specs: TypeAdapter[StrategySpec] = TypeAdapter(StrategySpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One search to be made, how long it may take, and how its answer is shown."""
+
+    request: SearchRequest
+    deadline_s: float
+    show_candidates: bool
+    warnings: tuple[str, ...]
+
+
+def plan(data: Mapping[str, Any], kind: type[Ask], settings: Settings) -> Plan:
+    """Check a request body of one `kind` and return the search it asks for.
+
+    Raises `InvalidRequest` (or its children `UnknownModel`, `QuestionTooLong`) that says what to change.
+    """
+    try:
+        ask = kind.model_validate(without_off_values(data), strict=True)
+    except ValidationError as error:
+        raise explain(error, kind) from None
+    model = settings.models.get(ask.model)
+    if model is None:
+        known = ", ".join(settings.models)
+        raise UnknownModel(f"There is no model {ask.model!r}.", hint=f"Known: {known}.", param="model")
+    strategy = _strategy(ask, model)
+    _check_strategy(ask, strategy, model, settings.limits)
+    sampling, warnings = _sampling(ask, strategy)
+    budget = _budget(ask, settings.limits)
+    request = SearchRequest(
+        model=ask.model,
+        messages=_messages(ask, settings.limits),
+        prompt=_prompt(ask, settings.limits),
+        max_completion_tokens=_token_cap(ask),
+        sampling=sampling,
+        seed=ask.seed or 0,
+        n=ask.n or 1,
+        strategy=strategy,
+        score=ask.mull.score or ScoreSpec(),
+        budget=budget,
+    )
+    deadline_ms = budget.deadline_ms or settings.limits.default_deadline_ms
+    return Plan(request, deadline_ms / 1000, "candidates" in ask.mull.include, warnings)
+
+
+def _strategy(ask: Ask, model: PublicModel) -> StrategySpec:
+    if ask.mull.strategy is not None:
+        if ask.effort is not None:
+            raise InvalidRequest(
+                "`mull.strategy` and `reasoning_effort` both say how to search.",
+                hint="Send one of them.",
+                param="reasoning_effort",
+            )
+        return ask.mull.strategy
+    name = ask.effort or model.default_effort
+    return _specs.validate_python({"name": "sample"}) if name is None else _bought(name, model)
+
+
+def _bought(name: ReasoningEffort, model: PublicModel) -> StrategySpec:
+    effort: Effort | None = model.efforts.get(name)
+    if effort is None:
+        known = ", ".join(model.efforts)
+        raise InvalidRequest(f"This model has no effort {name!r}.", hint=f"Known: {known}.", param="reasoning_effort")
+    samples = {} if effort.samples is None else {"samples": effort.samples}
+    return _specs.validate_python({"name": effort.strategy, **samples})
+
+
+def _check_strategy(ask: Ask, strategy: StrategySpec, model: PublicModel, limits: Limits) -> None:
+    if strategy.needs_scores and model.reward is None:
+        raise InvalidRequest(
+            f"{strategy.name} needs a reward model, and {ask.model!r} has none.",
+            hint="Use majority_vote, or configure the model's `reward`.",
+            param="mull.strategy",
+        )
+    if ask.mull.score is not None and not strategy.needs_scores:
+        raise InvalidRequest(f"{strategy.name} uses no scores.", hint="Leave `mull.score` out.", param="mull.score")
+    if strategy.candidates > limits.samples:
+        raise InvalidRequest(
+            f"{strategy.candidates} samples are more than this server allows: {limits.samples}.",
+            hint="Ask for fewer, or raise limits.samples.",
+            param="mull.strategy.samples",
+        )
+    if ask.n is not None and ask.n > strategy.candidates:
+        raise InvalidRequest(
+            f"n is {ask.n}, but {strategy.name} has {strategy.candidates} candidate(s) to choose from.",
+            hint="Lower n, or ask for more samples in mull.strategy.",
+            param="n",
+        )
+
+
+def _sampling(ask: Ask, strategy: StrategySpec) -> tuple[SamplingSpec, tuple[str, ...]]:
+    temperature = ask.temperature
+    warnings: tuple[str, ...] = ()
+    if strategy.name == "greedy" and temperature:
+        raise InvalidRequest(
+            f"greedy decodes at temperature 0, not {temperature:g}.",
+            hint="Leave temperature out, or use the strategy sample.",
+            param="temperature",
+        )
+    if temperature is not None and temperature < _AS_GOOD_AS_GREEDY and strategy.candidates > 1:
+        warnings = (
+            f"temperature {temperature:g} would make all {strategy.candidates} candidates the same: "
+            "the policy's own was used",
+        )
+        temperature = None
+    stop = tuple(ask.stop or ())
+    spec = SamplingSpec(temperature=temperature, top_p=ask.top_p, top_k=ask.top_k, min_p=ask.min_p, stop=stop)
+    return spec, warnings
+
+
+def _token_cap(ask: Ask) -> int | None:
+    if isinstance(ask, ChatAsk) and ask.max_completion_tokens is not None:
+        if ask.max_tokens not in (None, ask.max_completion_tokens):
+            raise InvalidRequest(
+                f"max_completion_tokens is {ask.max_completion_tokens}, max_tokens {ask.max_tokens}.",
+                hint="They mean the same: send one of them.",
+                param="max_tokens",
+            )
+        return ask.max_completion_tokens
+    return ask.max_tokens
+
+
+def _budget(ask: Ask, limits: Limits) -> Budget:
+    budget = ask.mull.budget
+    if budget.deadline_ms is not None and budget.deadline_ms > limits.deadline_ms:
+        raise InvalidRequest(
+            f"A deadline of {budget.deadline_ms} ms is later than this server allows: {limits.deadline_ms} ms.",
+            hint="Ask for less, or raise limits.deadline_ms.",
+            param="mull.budget.deadline_ms",
+        )
+    return budget
+
+
+def _messages(ask: Ask, limits: Limits) -> tuple[Message, ...]:
+    if not isinstance(ask, ChatAsk):
+        return ()
+    last = ask.messages[-1]
+    if last.role != "user":
+        raise InvalidRequest(
+            f"The last message is the {last.role}'s.", hint="End with the user's question.", param="messages"
+        )
+    _check_question(last.content, sum(len(m.content) for m in ask.messages), "messages", limits)
+    return tuple(_message(m) for m in ask.messages)
+
+
+def _message(message: ChatMessage) -> Message:
+    """OpenAI's `developer` is what chat templates call `system`."""
+    role = "system" if message.role == "developer" else message.role
+    return Message(role=role, content=message.content)
+
+
+def _prompt(ask: Ask, limits: Limits) -> str | None:
+    if not isinstance(ask, CompletionAsk):
+        return None
+    _check_question(ask.prompt, len(ask.prompt), "prompt", limits)
+    return ask.prompt
+
+
+def _check_question(question: str, length: int, param: str, limits: Limits) -> None:
+    if not question.strip():
+        raise InvalidRequest("The question is empty.", hint="Write what is to be solved.", param=param)
+    if length > limits.question_chars:
+        raise QuestionTooLong(
+            f"{length} characters are more than this server reads: {limits.question_chars}.",
+            hint="Shorten the question, or raise limits.question_chars.",
+            param=param,
+        )

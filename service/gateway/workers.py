@@ -1,0 +1,122 @@
+"""The search workers as the gateway sees them, and how they are reached over Ray Serve."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any, Protocol
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import (
+    BackPressureError,
+    RayServeException,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from service.errors import EngineUnavailable, MullError, Overloaded, from_wire
+from service.search.request import SearchRequest, SearchResult, WorkerReply
+
+APPLICATION = "mull"
+"""The Serve application's name."""
+
+_WORTH_A_RETRY_S = 1.0
+_log = logging.getLogger("mull.gateway")
+
+
+class Workers(Protocol):
+    """Where searches run. Both calls raise `MullError` and its children, and nothing else."""
+
+    async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
+        """Search for at most `deadline_s` seconds from now. Cancelling the call stops the search."""
+        ...
+
+    async def ready(self) -> dict[str, str]:
+        """Return for each engine what keeps it from answering; "" where it has just generated or scored."""
+        ...
+
+
+class RayWorkers:
+    """`Workers` in a Ray Serve application, connected at the first call."""
+
+    def __init__(self, address: str | None) -> None:
+        """`address` is the Ray cluster's, as `ray.init` takes it."""
+        self._address = address
+        self._connecting: asyncio.Task[DeploymentHandle[Any]] | None = None
+
+    async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
+        """Search for at most `deadline_s` seconds from now. Cancelling the call stops the search.
+
+        A replica that dies under a search is replaced by Ray; the search is asked once more where time is left.
+        """
+        due = asyncio.get_running_loop().time() + deadline_s
+        try:
+            reply = await self._call("search", request.model_dump(), deadline_s)
+        except _WorkerLost:
+            left = due - asyncio.get_running_loop().time()
+            if left < _WORTH_A_RETRY_S:
+                raise
+            _log.warning("a worker was lost during a search: asking another one")
+            reply = await self._call("search", request.model_dump(), left)
+        told = WorkerReply.model_validate(reply)
+        if told.result is None:
+            raise from_wire(told.error or {"class": "", "message": "A worker sent an empty reply.", "hint": ""})
+        return told.result
+
+    async def ready(self) -> dict[str, str]:
+        """Return for each engine what keeps it from answering; "" where it has just generated or scored."""
+        parts: dict[str, str] = await self._call("ready")
+        return parts
+
+    async def connect(self) -> None:
+        """Connect now rather than at the first call; raises `EngineUnavailable`."""
+        await self._handle()
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        handle = await self._handle()
+        response: DeploymentResponse[Any] = getattr(handle, method).remote(*arguments)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            # Ray lets the replica run on unless it is told (cancelling the await alone reaches nobody).
+            with contextlib.suppress(RayError, RayServeException):
+                response.cancel()  # type: ignore[no-untyped-call]
+            raise
+        except BackPressureError:
+            raise Overloaded("All search workers are full.", hint="Try again in a moment.") from None
+        except (RayActorError, ReplicaUnavailableError, RequestCancelledError) as error:
+            raise _WorkerLost(
+                f"A search worker was lost ({type(error).__name__}).",
+                hint="Try again in a moment: Ray replaces it.",
+            ) from None
+        except (RayError, RayServeException) as error:
+            _log.error("worker call %s failed: %s", method, error)
+            raise MullError("A search worker failed.", hint="Its log says why; report it if it stays.") from None
+
+    async def _handle(self) -> DeploymentHandle[Any]:
+        if self._connecting is None or (self._connecting.done() and self._connecting.exception() is not None):
+            self._connecting = asyncio.create_task(asyncio.to_thread(_connect, self._address))
+        # Shielded: a client that goes away must not cut the connection others wait for.
+        return await asyncio.shield(self._connecting)
+
+
+class _WorkerLost(EngineUnavailable):
+    """The replica that had the call is gone."""
+
+
+def _connect(address: str | None) -> DeploymentHandle[Any]:
+    if address is None:
+        raise EngineUnavailable(
+            "No Ray cluster is configured for the gateway.", hint="Start with `mull up`, or set ray.address."
+        )
+    try:
+        if not ray.is_initialized():
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        return serve.get_app_handle(APPLICATION)
+    except (RayError, RayServeException, ConnectionError, RuntimeError, ValueError) as error:
+        _log.warning("cannot reach the search workers: %s", error)
+        raise EngineUnavailable(
+            "The search workers cannot be reached.", hint="Run `mull doctor`, or try again in a moment."
+        ) from None

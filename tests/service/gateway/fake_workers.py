@@ -1,0 +1,105 @@
+"""Workers without engines: they answer at once with a result that depends on the request alone."""
+
+import asyncio
+
+from service.errors import MullError
+from service.search.request import (
+    CandidateResult,
+    PolicyUsage,
+    RewardUsage,
+    SearchRequest,
+    SearchResult,
+    SearchUsage,
+    VoteResult,
+)
+from service.settings import Settings
+
+
+def settings(**changes: object) -> Settings:
+    """Two models, `tiny` with a reward model and `bare` without, and no Redis."""
+    base: dict[str, object] = {
+        "policies": {"p": {"model": "some/policy", "price": {"input": 1, "output": 2}}},
+        "reward_models": {"r": {"model": "some/prm", "price": {"input": 0.5, "output": 0}}},
+        "models": {"tiny": {"policy": "p", "reward": "r"}, "bare": {"policy": "p"}},
+        "redis": {"enabled": False},
+        "limits": {"samples": 64, "question_chars": 1000},
+    }
+    return Settings.model_validate(base | changes)
+
+
+def result(request: SearchRequest, stopped_by: str = "completed") -> SearchResult:
+    """Every candidate of 10 tokens, with an answer of its own; the prompt has 5 tokens."""
+    count = request.strategy.candidates
+    candidates = tuple(
+        CandidateResult(
+            text=f"So it is \\boxed{{{i}}}",
+            answer=str(i),
+            key=str(i),
+            scores=(0.5,),
+            score=0.5,
+            finished=True,
+            finish_reason="stop",
+            tokens=10,
+        )
+        for i in range(count)
+    )
+    kept = min(request.n, count)
+    usage = SearchUsage(
+        prompt=5,
+        policy=PolicyUsage(
+            kept=10 * kept, discarded=10 * (count - kept), prompt=5 * count, cached=4 * count, estimated=False
+        ),
+        reward=RewardUsage(submitted=20 * count, cached=None, generated=count)
+        if request.strategy.needs_scores
+        else RewardUsage(submitted=0, cached=0, generated=0),
+    )
+    votes = tuple(
+        VoteResult(answer=c.answer or "", key=c.key or "", weight=1, share=1 / count, candidates=1) for c in candidates
+    )
+    return SearchResult(
+        choices=candidates[:kept],
+        candidates=candidates,
+        votes=votes,
+        confidence=1 / count,
+        stopped_by=stopped_by,
+        usage=usage,
+        seconds=0.01,
+    )
+
+
+class FakeWorkers:
+    """Notes what is asked. `error` is raised if set; `hold` makes a search wait until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.requests: list[SearchRequest] = []
+        self.asked = asyncio.Event()
+        self.deadlines: list[float] = []
+        self.error: Exception | None = None
+        self.hold = False
+        self.cancelled = 0
+        self.stopped_by = "completed"
+        self.parts: dict[str, str] = {"policy p": "", "reward model r": ""}
+        self.ready_error: MullError | None = None
+        self.asked_ready = 0
+
+    async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
+        """Answer, fail or wait."""
+        self.requests.append(request)
+        self.asked.set()
+        self.deadlines.append(deadline_s)
+        if self.error is not None:
+            raise self.error
+        if self.hold:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        return result(request, self.stopped_by)
+
+    async def ready(self) -> dict[str, str]:
+        """Say what `parts` says."""
+        self.asked_ready += 1
+        if self.ready_error is not None:
+            raise self.ready_error
+        return self.parts

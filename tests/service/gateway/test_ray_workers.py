@@ -1,0 +1,150 @@
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from fake_workers import result
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve.exceptions import BackPressureError
+
+from service.errors import EngineUnavailable, MullError, Overloaded, QuestionTooLong
+from service.gateway import workers as ray_side
+from service.gateway.workers import RayWorkers
+from service.search.request import Message, SearchRequest, WorkerReply
+from strategies.sample import SampleOne
+
+REQUEST = SearchRequest(model="tiny", messages=(Message(role="user", content="1+1?"),), strategy=SampleOne())
+GOOD = WorkerReply(result=result(REQUEST)).model_dump()
+
+
+class FakeResponse:
+    """A Serve response: gives or raises its outcome, or never comes."""
+
+    def __init__(self, outcome: object) -> None:
+        self._outcome = outcome
+        self.cancelled = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self._outcome is None:
+            yield from asyncio.Event().wait().__await__()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def cancel(self) -> None:
+        """Note it."""
+        self.cancelled = True
+
+
+class FakeHandle:
+    """A Serve handle that gives the outcomes one after another."""
+
+    def __init__(self, *outcomes: object) -> None:
+        self.responses = [FakeResponse(o) for o in outcomes]
+        self.calls: list[tuple[Any, ...]] = []
+        self.search = self.ready = self
+
+    def remote(self, *arguments: Any) -> FakeResponse:
+        """Return the next response."""
+        self.calls.append(arguments)
+        return self.responses[len(self.calls) - 1]
+
+
+def connected(monkeypatch: pytest.MonkeyPatch, *outcomes: object) -> tuple[RayWorkers, FakeHandle]:
+    handle = FakeHandle(*outcomes)
+    monkeypatch.setattr(ray_side, "_connect", lambda address: handle)
+    return RayWorkers("127.0.0.1:1"), handle
+
+
+async def test_result_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the worker found is what the gateway gets, and the worker is told the time it has."""
+    workers, handle = connected(monkeypatch, GOOD)
+    assert await workers.search(REQUEST, 5.0) == result(REQUEST)
+    assert handle.calls == [(REQUEST.model_dump(), 5.0)]
+
+
+async def test_worker_errors_keep_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that crossed the process boundary as data is raised as what it was."""
+    error = QuestionTooLong("900 tokens", hint="Shorten it.", param="messages")
+    workers, _ = connected(monkeypatch, WorkerReply(error=error.to_wire()).model_dump())
+    with pytest.raises(QuestionTooLong, match="900 tokens") as caught:
+        await workers.search(REQUEST, 5.0)
+    assert caught.value.hint == "Shorten it."
+
+
+async def test_lost_worker_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search whose replica dies is asked once more, with the time that is left."""
+    workers, handle = connected(monkeypatch, ActorDiedError(), GOOD)
+    assert await workers.search(REQUEST, 5.0) == result(REQUEST)
+    assert handle.calls[1][1] <= 5.0
+
+
+async def test_second_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the second replica dies too, the client is asked to come back."""
+    workers, _ = connected(monkeypatch, ActorDiedError(), ActorDiedError())
+    with pytest.raises(EngineUnavailable):
+        await workers.search(REQUEST, 5.0)
+
+
+async def test_no_second_try_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that is lost at its deadline is not asked again."""
+    workers, handle = connected(monkeypatch, ActorDiedError(), GOOD)
+    with pytest.raises(EngineUnavailable):
+        await workers.search(REQUEST, 0.5)
+    assert len(handle.calls) == 1
+
+
+async def test_full_workers_are_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Serve's back-pressure is told as 'try again', at once."""
+    workers, _ = connected(monkeypatch, BackPressureError(num_queued_requests=9, max_queued_requests=9))
+    with pytest.raises(Overloaded):
+        await workers.search(REQUEST, 5.0)
+
+
+async def test_worker_crash_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in a worker is an internal error without its details, and is not tried again."""
+    crash = RayTaskError("search", "Traceback: secret", ValueError("secret"))
+    workers, handle = connected(monkeypatch, crash)
+    with pytest.raises(MullError) as caught:
+        await workers.search(REQUEST, 5.0)
+    assert caught.value.status == 500
+    assert "secret" not in str(caught.value)
+    assert len(handle.calls) == 1
+
+
+async def test_cancelling_reaches_the_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelling the call cancels the response, which Ray would not do by itself."""
+    workers, handle = connected(monkeypatch, None)
+    searching = asyncio.create_task(workers.search(REQUEST, 5.0))
+    while not handle.calls:  # noqa: ASYNC110  # the thread that connects gives no sign
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
+    searching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await searching
+    assert handle.responses[0].cancelled
+
+
+async def test_connecting_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that came up before its workers finds them later."""
+    handle = FakeHandle(GOOD)
+    tries: list[str | None] = []
+
+    def connect(address: str | None) -> FakeHandle:
+        tries.append(address)
+        if len(tries) == 1:
+            raise EngineUnavailable("not yet")
+        return handle
+
+    monkeypatch.setattr(ray_side, "_connect", connect)
+    workers = RayWorkers("127.0.0.1:1")
+    with pytest.raises(EngineUnavailable):
+        await workers.search(REQUEST, 5.0)
+    assert await workers.search(REQUEST, 5.0) == result(REQUEST)
+
+
+async def test_no_address_is_explained() -> None:
+    """Without a Ray address the error says how to get one."""
+    with pytest.raises(EngineUnavailable, match="No Ray cluster") as caught:
+        await RayWorkers(None).ready()
+    assert "mull up" in caught.value.hint
