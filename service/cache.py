@@ -45,9 +45,11 @@ class ResultCache:
         self._failed_at: float | None = None
 
     @property
-    def working(self) -> bool:
-        """Whether the last operation succeeded; true before the first."""
-        return self._failed_at is None
+    def state(self) -> Literal["on", "off", "down"]:
+        """`off`: not configured; `down`: Redis did not answer the last time it was asked."""
+        if self._redis is None:
+            return "off"
+        return "on" if self._failed_at is None else "down"
 
     def key(self, request: SearchRequest) -> str:
         """Return the name under which the result of `request` is kept.

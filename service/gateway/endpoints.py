@@ -76,9 +76,9 @@ def endpoints(gateway: Gateway) -> APIRouter:
         """Say whether an answer can be given now, after one real generation and one real score."""
         report = await gateway.readiness.report()
         if report.ready:
-            cache = "answers" if gateway.cache.working else "does not answer: going on without"
-            return JSONResponse({"ready": True, "parts": sorted(report.parts), "cache": cache})
-        return error_response(report.problem)
+            cache = gateway.cache.state
+            return JSONResponse({"ready": True, "cache": cache})
+        return error_response(report.error)
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -13,20 +13,19 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What each part said: "" if it works, else what is wrong. Ready is all or nothing."""
+    """What keeps Mull from answering; empty when it can."""
 
-    parts: dict[str, str]
+    problems: tuple[str, ...]
 
     @property
     def ready(self) -> bool:
-        """Whether every part works."""
-        return not any(self.parts.values())
+        """Whether an answer can be given."""
+        return not self.problems
 
     @property
-    def problem(self) -> EngineUnavailable:
-        """The parts that do not work, as an error."""
-        missing = "; ".join(f"{name}: {why}" for name, why in self.parts.items() if why)
-        return EngineUnavailable(f"Not ready: {missing}", hint="Run `mull doctor` for more.")
+    def error(self) -> EngineUnavailable:
+        """The problems as an error."""
+        return EngineUnavailable(f"Not ready: {' '.join(self.problems)}", hint="Run `mull doctor` for more.")
 
 
 class Readiness:
@@ -46,10 +45,10 @@ class Readiness:
     async def _ask(self) -> Report:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                parts = {"workers": "", **await self._workers.ready()}
+                problems = tuple(error.message for error in await self._workers.ready())
         except MullError as error:
-            parts = {"workers": f"{error.message} {error.hint}".strip()}
+            problems = (error.message,)
         except TimeoutError:
-            parts = {"workers": f"no answer within {_PATIENCE_S:.0f} s"}
+            problems = (f"The workers did not answer within {_PATIENCE_S:.0f} s.",)
         self._fresh_until = time.monotonic() + _FRESH_S
-        return Report(parts)
+        return Report(problems)

@@ -18,9 +18,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from service.errors import EngineUnavailable, MullError, Overloaded, from_wire
 from service.search.request import SearchRequest, SearchResult, WorkerReply
-
-APPLICATION = "mull"
-"""The Serve application's name."""
+from service.worker import APPLICATION
 
 _WORTH_A_RETRY_S = 1.0
 _log = logging.getLogger("mull.gateway")
@@ -33,8 +31,8 @@ class Workers(Protocol):
         """Search for at most `deadline_s` seconds from now. Cancelling the call stops the search."""
         ...
 
-    async def ready(self) -> dict[str, str]:
-        """Return for each engine what keeps it from answering; "" where it has just generated or scored."""
+    async def ready(self) -> list[MullError]:
+        """Have every engine generate or score once; return what went wrong, nothing if all of them did."""
         ...
 
 
@@ -65,10 +63,9 @@ class RayWorkers:
             raise from_wire(told.error or {"class": "", "message": "A worker sent an empty reply.", "hint": ""})
         return told.result
 
-    async def ready(self) -> dict[str, str]:
-        """Return for each engine what keeps it from answering; "" where it has just generated or scored."""
-        parts: dict[str, str] = await self._call("ready")
-        return parts
+    async def ready(self) -> list[MullError]:
+        """Have every engine generate or score once; return what went wrong, nothing if all of them did."""
+        return [from_wire(error) for error in await self._call("ready")]
 
     async def connect(self) -> None:
         """Connect now rather than at the first call; raises `EngineUnavailable`."""

@@ -164,6 +164,7 @@ async def test_cache_can_be_off(redis: dict[str, object]) -> None:
     cache = ResultCache(Settings.model_validate(base | {"redis": redis}))
     await cache.put(REQUEST, RESULT)
     assert await cache.get(REQUEST) == (None, "off")
+    assert cache.state == "off"
 
 
 async def test_silent_server_costs_the_timeout_once() -> None:
@@ -198,11 +199,11 @@ async def test_cache_heals_itself(caplog: pytest.LogCaptureFixture) -> None:
     first.stop()
     with caplog.at_level(logging.WARNING, logger="mull.cache"):
         assert await cache.get(REQUEST) == (None, "error")
-        assert not cache.working
+        assert cache.state == "down"
         with ValkeyServer(port=port):
             await asyncio.sleep(1.05)
             assert await cache.get(REQUEST) == (None, "miss")
-            assert cache.working
+            assert cache.state == "on"
             await cache.put(REQUEST, RESULT)
             assert await cache.get(REQUEST) == (RESULT, "hit")
     assert len(caplog.records) == 2

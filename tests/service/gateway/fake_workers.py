@@ -78,7 +78,7 @@ class FakeWorkers:
         self.hold = False
         self.cancelled = 0
         self.stopped_by = "completed"
-        self.parts: dict[str, str] = {"policy p": "", "reward model r": ""}
+        self.problems: list[MullError] = []
         self.ready_error: MullError | None = None
         self.asked_ready = 0
 
@@ -97,9 +97,9 @@ class FakeWorkers:
                 raise
         return result(request, self.stopped_by)
 
-    async def ready(self) -> dict[str, str]:
-        """Say what `parts` says."""
+    async def ready(self) -> list[MullError]:
+        """Say what `problems` says."""
         self.asked_ready += 1
         if self.ready_error is not None:
             raise self.ready_error
-        return self.parts
+        return self.problems

@@ -143,6 +143,13 @@ async def test_connecting_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> Non
     assert await workers.search(REQUEST, 5.0) == result(REQUEST)
 
 
+async def test_engines_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the worker's engines said comes back as the errors they were."""
+    workers, _ = connected(monkeypatch, [EngineUnavailable("The policy is down.").to_wire()])
+    problems = await workers.ready()
+    assert [(type(p), p.message) for p in problems] == [(EngineUnavailable, "The policy is down.")]
+
+
 async def test_no_address_is_explained() -> None:
     """Without a Ray address the error says how to get one."""
     with pytest.raises(EngineUnavailable, match="No Ray cluster") as caught:

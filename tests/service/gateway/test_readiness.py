@@ -13,19 +13,18 @@ async def test_alive_without_workers(http: httpx.AsyncClient, workers: FakeWorke
 
 
 async def test_ready_when_every_engine_answered(http: httpx.AsyncClient) -> None:
-    """Ready names the parts that have just worked."""
+    """Ready, once every engine has done its work; a cache is not needed for that."""
     response = await http.get("/readyz")
     assert response.status_code == 200
-    assert response.json()["parts"] == ["policy p", "reward model r", "workers"]
+    assert response.json() == {"ready": True, "cache": "off"}
 
 
 async def test_not_ready_names_the_part(http: httpx.AsyncClient, workers: FakeWorkers) -> None:
     """One engine that cannot answer makes a 503 that names it."""
-    workers.parts = {"policy p": "", "reward model r": "cannot be reached"}
+    workers.problems = [EngineUnavailable("The reward model r cannot be reached.")]
     response = await http.get("/readyz")
     assert response.status_code == 503
-    assert "reward model r: cannot be reached" in response.json()["error"]["message"]
-    assert "policy p" not in response.json()["error"]["message"]
+    assert "reward model r cannot be reached" in response.json()["error"]["message"]
     assert response.headers["retry-after"]
 
 
