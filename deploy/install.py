@@ -58,9 +58,7 @@ def check_machine() -> None:
             "pip install -e '.[dev]', and point `mull serve --policy-url` at vLLM servers that already run."
         )
     if missing := [name for name in ("venv", "ensurepip") if find_spec(name) is None]:
-        sys.exit(
-            f"This Python lacks {' and '.join(missing)}: install it (on Debian or Ubuntu: python3.11-venv)."
-        )
+        sys.exit(f"This Python lacks {' and '.join(missing)}: install it (on Debian or Ubuntu: python3.11-venv).")
 
 
 def digest(path: Path) -> str:
@@ -78,10 +76,9 @@ def install_lock(lock: Path) -> None:
     name, began = lock.relative_to(ROOT), time.monotonic()
     print(f"Installing {name} into .venv (about 3 GB for the CPU; one to five minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-    only_uv = VENV / "uv.txt"
-    only_uv.write_text(block(lock, "uv"))
     # uv installs in seconds what takes pip minutes; where it cannot be had, pip does the rest.
-    subprocess.run([*pip(), "--no-deps", "--require-hashes", "-r", str(only_uv)], check=False)
+    only_uv = [*pip(), "--no-deps", "--require-hashes", "-r", "/dev/stdin"]
+    subprocess.run(only_uv, input=block(lock, "uv"), text=True, check=False)
     install(lock)
     print(f"Installed in {time.monotonic() - began:.0f} s", flush=True)
 
@@ -101,20 +98,20 @@ def install(lock: Path) -> None:
     """
     uv = VENV / "bin" / "uv"
     with_uv = [str(uv), "pip", "install", "--quiet", "--python", str(PYTHON), "--compile-bytecode"]
-    said = []
     for installer in [with_uv, pip()] if uv.exists() else [pip()]:
         for source in sources(PYTHON):
             command = [*installer, "--no-deps", "--require-hashes", "-r", str(lock)]
             run = subprocess.run(command, env=os.environ | source.environment, capture_output=True, text=True)
             if run.returncode == 0:
                 return
-            said.append(f"{Path(installer[0]).name}, {source.name}:\n{run.stderr.strip()}\n")
-    sys.exit("\n".join([*said, UNREACHABLE]))
+            reason = " ".join(run.stderr.split("\n")[-3:]).strip()
+            print(f"Not with {'uv' if installer is with_uv else 'pip'} from {source.name}: {reason}", flush=True)
+    sys.exit(UNREACHABLE)
 
 
 def pip() -> list[str]:
-    """Return the start of a quiet pip installation into .venv."""
-    return [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--compile"]
+    """Return the start of a pip installation, silent but for errors, into .venv."""
+    return [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--compile"]
 
 
 if __name__ == "__main__":

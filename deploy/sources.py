@@ -27,8 +27,8 @@ def sources(python: Path) -> list[Source]:
     configured = pip_configuration(python)
     extra = configured.get("extra-index-url", "").split()
     return [
-        Source("pip's own configuration", environment(configured, extra)),
-        Source("PyTorch's CPU index added", environment(configured, [*extra, PYTORCH_CPU])),
+        Source("the indexes pip is configured with", environment(configured, extra)),
+        Source("these and PyTorch's CPU index", environment(configured, [*extra, PYTORCH_CPU])),
     ]
 
 
