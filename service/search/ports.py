@@ -9,7 +9,7 @@ from strategies.protocol import Answer
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a policy samples; `temperature` ≥ 0, `top_p` in (0, 1]; `extra` goes to the engine as it is."""
+    """How a policy samples; `temperature` ≥ 0, `top_p` in (0, 1], `None` is off."""
 
     temperature: float
     top_p: float = 1.0
@@ -52,7 +52,10 @@ class Scores:
 
 
 class Policy(Protocol):
-    """A policy model behind an engine. Raises `EngineError` and its children, and nothing else."""
+    """A policy model behind an engine.
+
+    Raises `EngineError` and its children, `QuestionTooLong`, and `InvalidRequest` for a chat that the template refuses.
+    """
 
     async def prompt_ids(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Return the token ids of a chat under the policy's template, ready to be continued."""
@@ -75,7 +78,10 @@ class Policy(Protocol):
 
 
 class Scorer(Protocol):
-    """A reward model behind an engine. Raises `EngineError` and its children, and nothing else."""
+    """A reward model behind an engine.
+
+    Raises `EngineError` and its children, and `QuestionTooLong` where question and steps do not fit its context.
+    """
 
     async def price(self, question: str, steps: Sequence[str], first: int) -> int:
         """Return how many tokens `score` would submit, without submitting any."""

@@ -1,0 +1,1 @@
+"""Clients of vLLM servers: they move bytes, and turn every failure into an error of ours."""

@@ -1,0 +1,67 @@
+"""What went wrong at an engine, in our own errors: a failure is never a score of 0.0, nor an empty text."""
+
+import json
+from typing import Any
+
+import httpx
+
+from service.errors import EngineError, EngineTimeout, EngineUnavailable, MullError, QuestionTooLong
+
+DOCTOR = "Run `mull doctor` to see what the engines lack."
+_TOO_LONG = ("maximum context length", "max_model_len", "too long", "longer than the maximum")
+_NOT_READY = {429, 502, 503, 504}  # a full queue, or a proxy in front of a server that is not there
+
+
+def gone(engine: str) -> EngineUnavailable:
+    """Name an engine that is not there."""
+    return EngineUnavailable(f"The {engine} cannot be reached.", hint=DOCTOR)
+
+
+def lost(engine: str, cause: httpx.HTTPError) -> EngineError:
+    """Translate a request that got no whole answer."""
+    match cause:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return gone(engine)
+        case httpx.TimeoutException():
+            return EngineTimeout(
+                f"The {engine} was silent for too long.", hint="Raise its timeout_s, or lower its load."
+            )
+        case httpx.NetworkError() | httpx.RemoteProtocolError():
+            return EngineUnavailable(f"The {engine} broke the connection off.", hint=DOCTOR)
+        case _:
+            return EngineError(f"The {engine} could not be asked: {type(cause).__name__}.", hint=DOCTOR)
+
+
+def refused(engine: str, status: int, body: bytes, *, served_name: str) -> MullError:
+    """Translate an answer whose HTTP status is not 200; `body` is what came with it."""
+    message = _message(body)
+    if status in _NOT_READY:
+        return EngineUnavailable(f"The {engine} takes no requests now (status {status}).", hint=DOCTOR)
+    if status in (401, 403):
+        return EngineError(f"The {engine} refused our API key.", hint="Set its api_key_env in mull.yaml.")
+    if status == 404:
+        return EngineError(
+            f"The {engine} does not know the model, or is no vLLM server: {message}",
+            hint=f"It was asked for served_name {served_name!r}; url is the server's root, without /v1.",
+        )
+    if status == 400 and any(words in message for words in _TOO_LONG):
+        return QuestionTooLong(f"The {engine} says: {message}", hint="Shorten the question.")
+    return EngineError(f"The {engine} answered with status {status}: {message}", hint=DOCTOR)
+
+
+def unusable(engine: str, what: str, *, hint: str = DOCTOR) -> EngineError:
+    """Name an answer that came whole and cannot be used."""
+    return EngineError(f"The {engine} {what}.", hint=hint)
+
+
+def _message(body: bytes) -> str:
+    """Return the engine's own words, cut to a length that fits a log line."""
+    try:
+        parsed: Any = json.loads(body)
+    except ValueError:
+        parsed = None
+    text = body.decode("utf-8", "replace")
+    if isinstance(parsed, dict):
+        error = parsed.get("error", parsed)
+        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    return " ".join(text.split())[:300] or "no reason given"

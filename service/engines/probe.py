@@ -1,0 +1,209 @@
+"""What an engine can do for a search, found out by asking it for real."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import httpx
+
+from service.engines.failures import DOCTOR, unusable
+from service.engines.http import EngineHttp
+from service.engines.policy import VllmPolicy
+from service.engines.reward import VllmScorer
+from service.errors import MullError
+from service.search.ports import Chunk, Sampling
+from service.settings import PolicySettings, RewardSettings
+
+QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. How many pens does Bo have?"
+STEP = "Bo has 12 + 5 = 17 pens."
+CACHED_PROMPT = 288  # longer than two of vLLM's default blocks of 128 tokens
+ABORT_WAIT_S = 1.0
+_RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried: `detail` says what was seen or, where it is not `ok`, what to do about it.
+
+    Without what is `needed` a search fails; without the rest it is dearer, or its figures are incomplete.
+    """
+
+    name: str
+    ok: bool
+    needed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    name: str
+    needed: bool
+    remedy: str
+    run: Callable[[], Awaitable[str]]
+
+
+async def probe_policy(settings: PolicySettings, http: httpx.AsyncClient) -> list[Finding]:
+    """Try everything that a search asks of a policy. Stops where something needed is missing."""
+    policy = VllmPolicy(settings, http)
+    engine = EngineHttp("policy", settings, http)
+    return await _all(
+        _Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine)),
+        _Probe("chat template", True, "Give vLLM --chat-template, or set prompt.template_file.", lambda: _chat(policy)),
+        _Probe(
+            "token ids",
+            True,
+            "Use vLLM 0.10.2 or newer; a CPU server that dies here needs --no-enable-chunked-prefill.",
+            lambda: _token_ids(policy),
+        ),
+        _Probe(
+            "cached-token counts",
+            False,
+            "Start vLLM with --enable-prompt-tokens-details --enable-prefix-caching --block-size 32.",
+            lambda: _policy_cache(policy),
+        ),
+        _Probe(
+            "abort on disconnect",
+            True,
+            "Candidates that are given up go on costing time: is there a proxy that hides the disconnect?",
+            lambda: _abort(policy, engine),
+        ),
+        _Probe(
+            "repeatable seed",
+            False,
+            "Searches will not be repeatable; VLLM_BATCH_INVARIANT=1 makes a GPU server so, at some cost.",
+            lambda: _seed(policy),
+        ),
+    )
+
+
+async def probe_reward(settings: RewardSettings, http: httpx.AsyncClient) -> list[Finding]:
+    """Try everything that a search asks of a reward model. Stops where something needed is missing."""
+    scorer = VllmScorer(settings, http)
+    engine = EngineHttp("reward model", settings, http)
+    labels = f"{settings.good_token!r} and {settings.bad_token!r}"
+    return await _all(
+        _Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine)),
+        _Probe("label tokens", True, "Correct good_token and bad_token.", lambda: _labels(scorer, labels)),
+        _Probe(
+            "label log-probabilities",
+            True,
+            "Use vLLM 0.32 or newer; on a CPU start it with TORCHDYNAMO_DISABLE=1.",
+            lambda: _score(scorer),
+        ),
+        _Probe(
+            "cached-token counts",
+            False,
+            "Start vLLM with --enable-prompt-tokens-details --enable-prefix-caching --block-size 32.",
+            lambda: _reward_cache(scorer),
+        ),
+    )
+
+
+async def _all(*probes: _Probe) -> list[Finding]:
+    findings = []
+    for probe in probes:
+        try:
+            findings.append(Finding(probe.name, True, probe.needed, await probe.run()))
+        except MullError as error:
+            advice = probe.remedy if error.hint in ("", DOCTOR) else error.hint
+            findings.append(Finding(probe.name, False, probe.needed, f"{error.message} {advice}"))
+            if probe.needed:
+                break
+    return findings
+
+
+async def _context(engine: EngineHttp) -> str:
+    return f"{engine.model}, {await engine.context_length()} tokens of context"
+
+
+async def _chat(policy: VllmPolicy) -> str:
+    return f"{len(await _prompt(policy))} tokens for a question of {len(QUESTION.split())} words"
+
+
+async def _token_ids(policy: VllmPolicy) -> str:
+    prompt = await _prompt(policy)
+    chunks = await _sample(policy, prompt, 4)
+    if chunks[-1].prompt_tokens != len(prompt):
+        raise unusable("policy", f"read {chunks[-1].prompt_tokens} tokens where {len(prompt)} were sent")
+    return f"{len(prompt)} in, {sum(len(chunk.token_ids) for chunk in chunks)} out"
+
+
+async def _policy_cache(policy: VllmPolicy) -> str:
+    prompt = await _long_prompt(policy)
+    cached = [(await _sample(policy, prompt, 1))[-1].cached_tokens for _ in range(2)][-1]
+    return _cached("policy", cached, len(prompt))
+
+
+async def _abort(policy: VllmPolicy, engine: EngineHttp) -> str:
+    """Leave a stream at its first event, and watch the engine's number of running requests."""
+    prompt = await _prompt(policy)
+    body = {"prompt": prompt, "max_tokens": policy.context - len(prompt), "ignore_eos": True, "stream": True}
+    before = await _running(engine)
+    async with engine.stream("/v1/completions", body) as events:
+        await anext(events)
+    clock = asyncio.get_running_loop().time
+    left = clock()
+    while (running := await _running(engine)) > before:
+        if clock() - left > ABORT_WAIT_S:
+            raise unusable(engine.title, f"still runs {running:g} requests {ABORT_WAIT_S:g} s after one was left")
+        await asyncio.sleep(0.05)
+    return f"{running:g} running {clock() - left:.2f} s after a stream was left"
+
+
+async def _seed(policy: VllmPolicy) -> str:
+    prompt = await _prompt(policy)
+    first, second = [[i for chunk in await _sample(policy, prompt, 16) for i in chunk.token_ids] for _ in range(2)]
+    if first != second:
+        raise unusable("policy", "gave two texts for one seed")
+    return f"{len(first)} tokens, twice the same"
+
+
+async def _labels(scorer: VllmScorer, labels: str) -> str:
+    await scorer.open()
+    return f"{labels} are one token each"
+
+
+async def _score(scorer: VllmScorer) -> str:
+    scores = await scorer.score(QUESTION, [STEP], 0)
+    return f"a step scored {scores.values[0]:.3f}"
+
+
+async def _reward_cache(scorer: VllmScorer) -> str:
+    once = await scorer.price(QUESTION, [STEP], 0)
+    twice = await scorer.price(QUESTION, [STEP, STEP], 1)
+    room = min(CACHED_PROMPT, scorer.context - 1)
+    steps = [STEP] * max(1, 1 + (room - once) // (twice - once))
+    scores = [await scorer.score(QUESTION, steps, len(steps) - 1) for _ in range(2)][-1]
+    return _cached("reward model", scores.cached, scores.submitted)
+
+
+def _cached(engine: str, cached: int | None, prompt: int) -> str:
+    if cached is None:
+        raise unusable(engine, "does not tell how many prompt tokens were cached")
+    if cached == 0:
+        raise unusable(engine, f"had nothing cached of {prompt} prompt tokens that it had just read")
+    return f"{cached} of {prompt} prompt tokens when asked again"
+
+
+async def _prompt(policy: VllmPolicy) -> tuple[int, ...]:
+    return await policy.prompt_ids([{"role": "user", "content": QUESTION}])
+
+
+async def _long_prompt(policy: VllmPolicy) -> tuple[int, ...]:
+    prompt = await _prompt(policy)
+    return (prompt * (1 + CACHED_PROMPT // len(prompt)))[: min(CACHED_PROMPT, policy.context - 1)]
+
+
+async def _sample(policy: VllmPolicy, prompt: tuple[int, ...], max_tokens: int) -> list[Chunk]:
+    stream = policy.stream(prompt, max_tokens=max_tokens, sampling=Sampling(temperature=1.0), seed=7)
+    async with aclosing(stream):
+        return [chunk async for chunk in stream]
+
+
+async def _running(engine: EngineHttp) -> float:
+    values = _RUNNING.findall(await engine.text("/metrics"))
+    if not values:
+        raise unusable(engine.title, "does not tell vllm:num_requests_running at /metrics")
+    return sum(float(value) for value in values)

@@ -1,0 +1,55 @@
+"""An engine's own tokenizer, over HTTP, with a memory."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from service.engines.failures import unusable
+from service.engines.http import EngineHttp
+from service.errors import EngineError, InvalidRequest, MullError
+
+Messages = Sequence[dict[str, str]]
+
+
+class EngineTokenizer:
+    """Texts and chats to token ids; the last `size` of them are remembered."""
+
+    def __init__(self, engine: EngineHttp, *, size: int) -> None:
+        self._engine = engine
+        self._size = size
+        self._known: OrderedDict[object, tuple[int, ...]] = OrderedDict()
+
+    async def chat(self, messages: Messages) -> tuple[int, ...]:
+        """Return a chat under the engine's template, ready for the assistant's turn.
+
+        Raises `InvalidRequest` where the template refuses the messages, or the engine's own errors.
+        """
+        key = tuple((message["role"], message["content"]) for message in messages)
+        body = {"messages": list(messages), "add_generation_prompt": True}
+        return await self._ids(key, body, bad_request=InvalidRequest)
+
+    async def text(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """Return raw text; `special` adds what the model puts around a whole prompt (a BOS token, say)."""
+        return await self._ids((text, special), {"prompt": text, "add_special_tokens": special})
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        answer = await self._engine.post("/detokenize", {"tokens": list(ids)})
+        text = answer.get("prompt")
+        if not isinstance(text, str):
+            raise unusable(self._engine.title, "did not detokenize")
+        return text
+
+    async def _ids(
+        self, key: object, body: dict[str, Any], *, bad_request: type[MullError] = EngineError
+    ) -> tuple[int, ...]:
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        tokens = (await self._engine.post("/tokenize", body, bad_request=bad_request)).get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            raise unusable(self._engine.title, "did not tokenize")
+        ids = self._known[key] = tuple(tokens)
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
+        return ids
