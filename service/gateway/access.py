@@ -94,7 +94,7 @@ class Access:
             "error": noted.error,
         }
         level = logging.DEBUG if noted.endpoint in _PROBES and status < 400 else logging.INFO
-        _log.log(level, "%s", status, extra={"fields": fields})
+        _log.log(level, "answered", extra={"fields": fields})
 
 
 def _id(scope: Scope) -> str:

@@ -21,6 +21,7 @@ from service.search.request import SearchRequest, SearchResult, WorkerReply
 from service.worker import APPLICATION
 
 _WORTH_A_RETRY_S = 1.0
+_CONNECTING_S = 5.0
 _log = logging.getLogger("mull.gateway")
 
 
@@ -95,8 +96,14 @@ class RayWorkers:
     async def _handle(self) -> DeploymentHandle[Any]:
         if self._connecting is None or (self._connecting.done() and self._connecting.exception() is not None):
             self._connecting = asyncio.create_task(asyncio.to_thread(_connect, self._address))
-        # Shielded: a client that goes away must not cut the connection others wait for.
-        return await asyncio.shield(self._connecting)
+        try:
+            # Shielded: a client that goes away must not cut the connection others wait for.
+            async with asyncio.timeout(_CONNECTING_S):
+                return await asyncio.shield(self._connecting)
+        except TimeoutError:
+            raise EngineUnavailable(
+                "The search workers cannot be reached yet.", hint="Try again in a moment, or run `mull doctor`."
+            ) from None
 
 
 class _WorkerLost(EngineUnavailable):

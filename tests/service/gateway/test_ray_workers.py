@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -148,6 +149,19 @@ async def test_engines_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPa
     workers, _ = connected(monkeypatch, [EngineUnavailable("The policy is down.").to_wire()])
     problems = await workers.ready()
     assert [(type(p), p.message) for p in problems] == [(EngineUnavailable, "The policy is down.")]
+
+
+async def test_slow_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Ray does not answer, requests are told to come back rather than left hanging until their deadline."""
+    release = threading.Event()
+    monkeypatch.setattr(ray_side, "_CONNECTING_S", 0.05)
+    monkeypatch.setattr(ray_side, "_connect", lambda address: release.wait(5) and FakeHandle(GOOD))
+    workers = RayWorkers("127.0.0.1:1")
+    with pytest.raises(EngineUnavailable, match="yet"):
+        await workers.search(REQUEST, 5.0)
+    release.set()
+    monkeypatch.setattr(ray_side, "_CONNECTING_S", 5.0)
+    assert await workers.search(REQUEST, 5.0) == result(REQUEST)
 
 
 async def test_no_address_is_explained() -> None:
