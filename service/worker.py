@@ -72,11 +72,10 @@ class SearchWorker:
 def deploy(settings: Settings) -> None:
     """Put the search workers onto the Ray cluster that this process is connected to, and return when they run."""
     deployment = serve.deployment(
-        SearchWorker,
         num_replicas=settings.ray.replicas,
         max_ongoing_requests=settings.ray.searches_per_replica,
         max_queued_requests=settings.ray.searches_per_replica,
         ray_actor_options={"num_cpus": 0},
-    )
+    )(SearchWorker)
     serve.start(proxy_location="Disabled")
     serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
+from service.errors import QuestionTooLong
 from service.search.ledger import Account, BudgetExhausted, Reservation
 from service.search.ports import AnswerReader, Policy, Sampling, Scorer
 from service.search.scoring import StepScores
@@ -62,7 +63,8 @@ class Terms:
 class Driver:
     """Runs one strategy to its end, once.
 
-    What it spends is in `counter`, also after an error. On every way out, each request it made has been closed.
+    What it spends is in `counter`, also after an error; `unscorable` has the candidates that are too long for the
+    reward model's context, with what it said. On every way out, each request it made has been closed.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Driver:
         reward_account: Account,
     ) -> None:
         self.counter = Counter(question=len(terms.prompt))
+        self.unscorable: dict[Path, QuestionTooLong] = {}
         self._strategy = strategy
         self._terms = terms
         self._engines = engines
@@ -237,6 +240,9 @@ class Driver:
             scores = await self._scores.of(steps, first)
         except BudgetExhausted as exhausted:
             self._limit = self._limit or exhausted.limit
+            self._inbox.put_nowait(Refused(node, "score"))
+        except QuestionTooLong as overflow:
+            self.unscorable[node] = overflow
             self._inbox.put_nowait(Refused(node, "score"))
         else:
             self._inbox.put_nowait(Scored(node, first, scores))

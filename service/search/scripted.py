@@ -14,8 +14,8 @@ from strategies.protocol import Answer
 class ScriptedPolicy:
     """Writes `solutions[i]` for candidate `i` of a search with `request_seed`, one word per token and chunk.
 
-    A token is a run of non-space characters or of spaces. A solution longer than `max_tokens` ends with "length". `open_streams` and
-    `most_open` tell how many were in flight; `calls` records (seed, max_tokens, sampling) of each stream.
+    A token is a run of non-space characters or of spaces. A solution longer than `max_tokens` ends with "length".
+    `open_streams` and `most_open` tell how many were in flight; `calls` records (seed, max_tokens, sampling) of each.
     """
 
     solutions: Sequence[str]
@@ -55,7 +55,10 @@ class ScriptedPolicy:
 
 @dataclass
 class ScriptedScorer:
-    """Gives each step the score that `scores` has for its text (stripped); a step costs its words. Counts what it is asked."""
+    """Gives each step the score that `scores` has for its stripped text; a step costs the words up to its end.
+
+    `asked` records the steps of every request.
+    """
 
     scores: Mapping[str, float]
     pause: Callable[[], float] = lambda: 0.0

@@ -47,7 +47,10 @@ async def solve(
         reward_account=Account(request.budget.reward_tokens),
     )
     stopped_by = await driver.run()
-    return _result(request, strategy, driver.counter, stopped_by, time.perf_counter() - begun)
+    if driver.unscorable and all(candidate.score is None for candidate in strategy.ranking()):
+        raise next(iter(driver.unscorable.values()))
+    warnings = _warnings(request, strategy, driver)
+    return _result(request, strategy, driver.counter, stopped_by, warnings, time.perf_counter() - begun)
 
 
 async def _prompt_ids(request: SearchRequest, policy: Policy) -> tuple[int, ...]:
@@ -81,16 +84,18 @@ def _sampling(request: SearchRequest, defaults: SamplingDefaults) -> Sampling:
 
 
 def _result(
-    request: SearchRequest, strategy: Strategy, counter: Counter, stopped_by: str, seconds: float
+    request: SearchRequest,
+    strategy: Strategy,
+    counter: Counter,
+    stopped_by: str,
+    warnings: tuple[str, ...],
+    seconds: float,
 ) -> SearchResult:
     ranking = strategy.ranking()
     votes = strategy.votes()
     chosen = _distinct(ranking, request.n)
     if not chosen:
         raise _no_answer(stopped_by, request)
-    warnings = []
-    if len(chosen) < request.n:
-        warnings.append(f"n={request.n} distinct answers were asked for, the candidates gave {len(chosen)}.")
     return SearchResult(
         choices=tuple(_shown(c, counter) for c in chosen),
         candidates=tuple(_shown(c, counter) for c in ranking),
@@ -98,9 +103,18 @@ def _result(
         confidence=_confidence(chosen[0], votes),
         stopped_by=stopped_by,
         usage=counter.usage({c.node for c in chosen}),
-        warnings=tuple(warnings),
+        warnings=warnings,
         seconds=seconds,
     )
+
+
+def _warnings(request: SearchRequest, strategy: Strategy, driver: Driver) -> tuple[str, ...]:
+    warnings = []
+    if (found := len(_distinct(strategy.ranking(), request.n))) < request.n:
+        warnings.append(f"n={request.n} distinct answers were asked for, the candidates gave {found}.")
+    if driver.unscorable:
+        warnings.append(f"{len(driver.unscorable)} candidates are too long for the reward model and have no score.")
+    return tuple(warnings)
 
 
 def _distinct(ranking: Sequence[Candidate], n: int) -> list[Candidate]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import EngineUnavailable
+from service.errors import EngineUnavailable, QuestionTooLong
 from service.search.driver import Driver, Engines, Terms
 from service.search.ledger import Account
 from service.search.ports import Sampling
@@ -146,6 +146,24 @@ async def test_the_deadline_returns_what_is_there() -> None:
     assert answers(strategy) == ["2"]
     assert policy.open_streams == 0
     assert search.counter.usage(set()).policy.estimated is True
+
+
+class _ShortSighted(ScriptedScorer):
+    """Takes no solution that says three."""
+
+    async def price(self, question: str, steps: Sequence[str], first: int) -> int:
+        if "three" in steps[-1]:
+            raise QuestionTooLong("too long for the reward model")
+        return await super().price(question, steps, first)
+
+
+async def test_a_candidate_too_long_to_be_scored_does_not_fail_the_search() -> None:
+    """It has no score and is named; the others go on."""
+    strategy = BestOfN(samples=2).build(ScoreSpec())
+    search = driver(strategy, ScriptedPolicy([WRONG, RIGHT]), _ShortSighted(SCORES))
+    assert await search.run() == "completed"
+    assert answers(strategy) == ["2", "3"]
+    assert set(search.unscorable) == {(0,)}
 
 
 class _Broken(ScriptedPolicy):
