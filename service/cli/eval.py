@@ -41,7 +41,7 @@ def command(
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = None,
     deadline: options.Deadline = None,
-    url: options.Url = options.GATEWAY,
+    url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
     """Ask the running gateway every problem of a file and print accuracy, tokens and seconds per question.
@@ -56,7 +56,7 @@ def command(
         raise typer.Exit(2) from error
 
     async def run() -> Evaluation:
-        async with Client(url) as client:
+        async with Client(options.gateway_url(url)) as client:
             search = Search(
                 model=await client.model(model),
                 strategy=strategy,

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from service.settings import GatewaySettings
+from service.settings_file import load_settings
 from strategies.selection import Selection, StepAggregate
 
 Strategy = Annotated[str, typer.Option("--strategy", help="How to search: greedy, sample, majority_vote or best_of_n.")]
@@ -19,7 +21,16 @@ MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most
 Deadline = Annotated[
     float | None, typer.Option("--deadline", min=0.001, help="Seconds until the best answer so far is taken.")
 ]
-Url = Annotated[str, typer.Option("--url", help="Where the gateway listens.")]
+Url = Annotated[str | None, typer.Option("--url", help="The gateway's address (default: as mull.yaml says).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
-GATEWAY = "http://127.0.0.1:8080"
+
+def gateway_url(asked: str | None) -> str:
+    """Return `asked`, or where the configured gateway listens. Raises `ConfigError` as `load_settings` does."""
+    return asked if asked is not None else address(load_settings().gateway)
+
+
+def address(gateway: GatewaySettings) -> str:
+    """Return the URL under which this machine reaches the gateway."""
+    host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::", "") else gateway.host
+    return f"http://[{host}]:{gateway.port}" if ":" in host else f"http://{host}:{gateway.port}"

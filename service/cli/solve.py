@@ -23,13 +23,13 @@ def command(
     seed: options.Seed = 0,
     max_tokens: options.MaxTokens = None,
     deadline: options.Deadline = None,
-    url: options.Url = options.GATEWAY,
+    url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
     """Ask the running gateway one question; print the answer, its votes, and each candidate's step scores."""
 
     async def ask() -> Reply:
-        async with Client(url) as client:
+        async with Client(options.gateway_url(url)) as client:
             search = Search(
                 model=await client.model(model),
                 strategy=strategy,

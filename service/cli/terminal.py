@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from service.errors import MullError
+from service.errors import ConfigError, MullError
 
 BARS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 20
@@ -37,9 +37,9 @@ def sentence(error: MullError) -> str:
 
 
 def give_up(error: MullError) -> NoReturn:
-    """Print the error in one line and exit with 1."""
+    """Print the error in one line and exit: with 2 if the configuration is wrong, else with 1."""
     notes().print(Text(sentence(error), style="red"), soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(2 if isinstance(error, ConfigError) else 1)
 
 
 def harmless(text: str) -> str:
