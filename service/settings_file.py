@@ -44,6 +44,12 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
         raise ConfigError(str(path), [_readable(e["loc"], e) for e in error.errors()]) from None
 
 
+def is_override(variable: str) -> bool:
+    """Tell whether an environment variable sets an option."""
+    option = variable.removeprefix(PREFIX).lower()
+    return variable.startswith(PREFIX) and ("__" in option or option in Settings.model_fields)
+
+
 def plain(settings: Settings, *, reveal: bool) -> dict[str, Any]:
     """Return the settings as YAML-ready data; secrets are shown only if `reveal`."""
 
@@ -88,9 +94,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _override(data: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Lay the environment over `data`; what names no known top-level key and has no `__` is none of our business."""
     for variable, text in sorted(environ.items()):
-        where = variable.removeprefix(PREFIX).lower().split("__")
-        if not variable.startswith(PREFIX) or (len(where) == 1 and where[0] not in Settings.model_fields):
+        if not is_override(variable):
             continue
+        where = variable.removeprefix(PREFIX).lower().split("__")
         level = data
         for part in where[:-1]:
             key = _same_key(level, part)

@@ -1,0 +1,114 @@
+"""`mull doctor`: ask every part for what a search needs, and say what is missing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+import httpx
+import typer
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from service.engines.http import engine_client
+from service.engines.probe import Finding, probe_policy, probe_reward
+from service.settings import Engine, Settings
+from service.settings_file import load_settings
+from service.stack.state import StateDir
+
+TIMEOUT_S = 5
+
+
+def command() -> None:
+    """Probe engines, Redis, Ray and the gateway; exit with 1 if something that is needed is missing."""
+    if not asyncio.run(_show(_in_force())):
+        raise typer.Exit(1)
+
+
+def _in_force() -> Settings:
+    """Return the running stack's settings, which know every URL, or else what is configured."""
+    configured = load_settings()
+    state_dir = StateDir(configured.state_dir)
+    state = state_dir.load()
+    if state is not None and state.supervisor.alive() and state_dir.settings.exists():
+        return load_settings(state_dir.settings, environ={})
+    return configured
+
+
+async def _show(settings: Settings) -> bool:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("part", "", "what", "detail"):
+        table.add_column(column, overflow="fold")
+    fine = True
+    console = Console(highlight=False)
+    with console.status("Asking …"):
+        async for part, finding in _findings(settings):
+            mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.needed else "[yellow]without[/]"
+            table.add_row(part, mark, finding.name, finding.detail)
+            fine = fine and (finding.ok or not finding.needed)
+    console.print(table)
+    console.print("Everything a search needs is there." if fine else "Something that is needed is missing.")
+    return fine
+
+
+async def _findings(settings: Settings) -> AsyncIterator[tuple[str, Finding]]:
+    for name, policy in settings.policies.items():
+        for finding in await _engine(policy, partial(probe_policy, policy)):
+            yield f"policy {name}", finding
+    for name, reward in settings.reward_models.items():
+        for finding in await _engine(reward, partial(probe_reward, reward)):
+            yield f"reward {name}", finding
+    yield "redis", await _redis(settings)
+    yield "ray", await _ray(settings.ray.address)
+    yield "gateway", await _gateway(settings)
+
+
+async def _engine(engine: Engine, probe: Callable[[httpx.AsyncClient], Awaitable[list[Finding]]]) -> list[Finding]:
+    if engine.url is None:
+        return [_not_started("reachable")]
+    async with engine_client(engine) as http:
+        return await probe(http)
+
+
+async def _redis(settings: Settings) -> Finding:
+    """Without Redis searches go on, uncached."""
+    if not settings.redis.enabled:
+        return Finding("reachable", False, False, "switched off: every repeated request is searched again")
+    if settings.redis.url is None:
+        return _not_started("reachable")
+    try:
+        async with Redis.from_url(settings.redis.url.get_secret_value(), socket_timeout=TIMEOUT_S) as client:
+            version = (await client.info("server"))["redis_version"]
+    except (RedisError, OSError) as error:
+        return Finding("reachable", False, False, f"{error}; repeated requests are searched again")
+    return Finding("reachable", True, False, f"answers as Redis {version}")
+
+
+async def _ray(address: str | None) -> Finding:
+    if address is None:
+        return _not_started("reachable")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return Finding("reachable", True, True, f"{address} is looked up by Ray itself")
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), TIMEOUT_S)
+    except OSError as error:
+        return Finding("reachable", False, True, f"{address}: {error}; see logs/workers.log, or correct ray.address")
+    writer.close()
+    return Finding("reachable", True, True, address)
+
+
+async def _gateway(settings: Settings) -> Finding:
+    host = settings.gateway.host.replace("0.0.0.0", "127.0.0.1")
+    url = f"http://{host}:{settings.gateway.port}/readyz"
+    try:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            reply = await client.get(url)
+    except httpx.HTTPError as error:
+        return Finding("can answer", False, True, f"{url}: {type(error).__name__}; `mull up` starts it")
+    return Finding("can answer", reply.is_success, True, url if reply.is_success else reply.text)
+
+
+def _not_started(what: str) -> Finding:
+    return Finding(what, False, True, "has no address and does not run: `mull up` starts it")

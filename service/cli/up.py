@@ -1,0 +1,86 @@
+"""`mull up`, `mull serve` and `mull down`."""
+
+import json
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from service.settings import Settings
+from service.settings_file import load_settings
+from service.stack.engine import Profile, detect_profile
+from service.stack.lifecycle import run_stack, start_detached, stop_stack
+from service.stack.plan import plan_stack
+from service.stack.state import State, StateDir
+
+QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. How many pens does Bo have?"
+
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once it can answer, and leave it running.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the commands that would be run.")]
+ProfileOption = Annotated[
+    Literal["auto", "cpu", "gpu"],
+    typer.Option("--profile", help="How to start vLLM; auto: gpu where nvidia-smi is installed."),
+]
+
+
+def up(detach: Detach = False, dry_run: DryRun = False, profile: ProfileOption = "auto") -> None:
+    """Start what is missing, wait until an answer can be given, and stop it all on Ctrl-C."""
+    start(load_settings(), detach=detach, dry_run=dry_run, profile=profile)
+
+
+def down() -> None:
+    """Stop what `mull up` started, also after it crashed, and nothing else."""
+    console = Console(highlight=False)
+    if stop_stack(load_settings().state_dir, console.print):
+        console.print("Mull is down.")
+    else:
+        console.print("Nothing is running.")
+
+
+def start(settings: Settings, *, detach: bool, dry_run: bool, profile: Literal["auto", "cpu", "gpu"]) -> None:
+    """Bring a stack up as the options say."""
+    chosen = detect_profile() if profile == "auto" else profile
+    console = Console(highlight=False)
+    if dry_run:
+        _print_commands(settings, chosen)
+    elif detach:
+        with console.status("Starting (the first time takes longer) …"):
+            state = start_detached(settings, profile=chosen, say=console.print)
+        _welcome(console, settings, state)
+    else:
+        spinner = console.status("Starting (the first time takes longer) …")
+
+        def ready(state: State) -> None:
+            spinner.stop()
+            _welcome(console, settings, state)
+            console.print("Ctrl-C stops it.")
+
+        spinner.start()
+        try:
+            run_stack(settings, profile=chosen, say=console.print, on_ready=ready)
+        finally:
+            spinner.stop()
+        console.print("Mull is down.")
+
+
+def _print_commands(settings: Settings, profile: Profile) -> None:
+    state_dir = StateDir(settings.state_dir)
+    with tempfile.TemporaryDirectory(prefix="mull-") as scratch:
+        plan = plan_stack(settings, profile=profile, state_dir=state_dir, scratch=Path(scratch))
+    for part in plan.parts:
+        shown = {name: "…" if name.endswith("KEY") else value for name, value in part.environment.items()}
+        variables = [f"{name}={shlex.quote(value)}" for name, value in shown.items()]
+        typer.echo(f"# {part.name}: {part.url}\n{' '.join([*variables, shlex.join(part.command)])}\n")
+
+
+def _welcome(console: Console, settings: Settings, state: State) -> None:
+    model = next(iter(settings.models))
+    messages = [{"role": "user", "content": QUESTION}]
+    body = json.dumps({"model": model, "reasoning_effort": "medium", "messages": messages})
+    console.print(f"\nMull is ready on {state.url}. Logs are in {settings.state_dir / 'logs'}. Try:\n")
+    console.print(f"  curl {state.url}/v1/chat/completions \\", soft_wrap=True, markup=False)
+    console.print(f"    -H 'Content-Type: application/json' -d '{body}'\n", soft_wrap=True, markup=False)
+    console.print("`mull down` stops it.", markup=False)

