@@ -49,8 +49,8 @@ _PLAIN_UNIT = re.compile(
     r"(?<=[\d})])(?:\s+[A-Za-z]{3,}|\s*(?:cm|mm|km|kg|mg|ml|ft|in|oz|lb|lbs|mph|hr|hrs|min|sec))"
     r"(?:\s+[A-Za-z]+|/[A-Za-z]+)*(?:\^\{?[23]\}?)?$"
 )
-_NOT_UNITS = frozenset(
-    re.split(" ", "and or pi sqrt sin cos tan cot log mod hundred thousand million billion trillion dozen")
+_NOT_UNITS = re.compile(
+    r"\b(?:and|or|pi|sqrt|sin|cos|tan|cot|log|mod|hundred|thousand|million|billion|trillion|dozen)\b", re.I
 )
 
 _REWRITES = tuple(
@@ -105,7 +105,7 @@ def tidy(text: str) -> str:
 def _without_unit(text: str) -> str:
     for pattern in (_TEXT_UNIT, _PLAIN_UNIT):
         unit = pattern.search(text)
-        if unit and not _NOT_UNITS & set(re.findall(r"[a-z]+", unit[0].casefold())):
+        if unit and not _NOT_UNITS.search(unit[0]):
             text = text[: unit.start()]
     return text
 
