@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import zlib
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ Outcome = Literal["hit", "miss", "off", "error"]
 FORMAT = 1
 """Raised whenever `SearchResult` changes; values of another format are misses."""
 
+_CONNECTIONS = 16
+_DOWN_AFTER = 3
 _PAUSE_S = 1.0
 _log = logging.getLogger("mull.cache")
 
@@ -42,14 +45,16 @@ class ResultCache:
         self._redis = _client(settings.redis)
         self._models = {name: _identity(settings, name) for name in settings.models}
         self._tag = f"mull/{FORMAT}/{version('mull')}\n".encode()
-        self._failed_at: float | None = None
+        self._failures = 0
+        self._failed_at = 0.0
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
 
     @property
     def state(self) -> Literal["on", "off", "down"]:
-        """`off`: not configured; `down`: Redis did not answer the last time it was asked."""
+        """`off`: not configured; `down`: Redis has not answered several times in a row."""
         if self._redis is None:
             return "off"
-        return "on" if self._failed_at is None else "down"
+        return "down" if self._down else "on"
 
     def key(self, request: SearchRequest) -> str:
         """Return the name under which the result of `request` is kept.
@@ -65,33 +70,22 @@ class ResultCache:
 
     async def get(self, request: SearchRequest) -> tuple[SearchResult | None, Outcome]:
         """Return the result of an earlier equal request, if there is one, and what the look-up came to."""
-        if self._redis is None:
+        if (redis := self._redis) is None:
             return None, "off"
-        if self._pausing():
-            return None, "error"
         key = self.key(request)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                value = await self._redis.get(key)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._note_failure(error)
+        answered, value = await self._bounded(lambda: redis.get(key))
+        if not answered:
             return None, "error"
-        self._note_success()
         result = self._decode(value)
         return result, "miss" if result is None else "hit"
 
     async def put(self, request: SearchRequest, result: SearchResult) -> None:
         """Keep `result` for `redis.ttl_s` seconds if its search was complete; one cut short is not kept."""
-        if self._redis is None or result.stopped_by != "completed" or self._pausing():
+        if (redis := self._redis) is None or result.stopped_by != "completed":
             return
+        key, lifetime = self.key(request), self._settings.redis.ttl_s
         value = self._tag + zlib.compress(result.model_dump_json().encode(), level=1)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._redis.set(self.key(request), value, ex=self._settings.redis.ttl_s)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._note_failure(error)
-        else:
-            self._note_success()
+        await self._bounded(lambda: redis.set(key, value, ex=lifetime))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -99,8 +93,31 @@ class ResultCache:
             await self._redis.aclose()
 
     @property
-    def _timeout_s(self) -> float:
-        return self._settings.redis.timeout_ms / 1000
+    def _down(self) -> bool:
+        return self._failures >= _DOWN_AFTER
+
+    async def _bounded(self, command: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
+        """Return whether Redis answered one command within `redis.timeout_ms`, and what it answered.
+
+        The clock starts with the command's turn, and a reply that has come while this process was busy counts: a
+        crowd of requests is no outage.
+        """
+        async with self._turns:
+            if self._pausing():
+                return False, None
+            asking = asyncio.ensure_future(command())
+            try:
+                await asyncio.wait({asking}, timeout=self._settings.redis.timeout_ms / 1000)
+                if not asking.done():
+                    raise TimeoutError
+                value = asking.result()
+            except (RedisError, OSError, TimeoutError) as error:
+                self._note_failure(error)
+                return False, None
+            finally:
+                asking.cancel()
+            self._note_success()
+            return True, value
 
     def _decode(self, value: bytes | str | None) -> SearchResult | None:
         if not isinstance(value, bytes) or not value.startswith(self._tag):
@@ -111,18 +128,19 @@ class ResultCache:
             return None
 
     def _pausing(self) -> bool:
-        """After a failure, leave Redis alone for a second: no request pays for the same outage twice."""
-        return self._failed_at is not None and time.monotonic() - self._failed_at < _PAUSE_S
+        """While Redis is down, ask it once a second and no more: requests do not queue up for an outage."""
+        return self._down and time.monotonic() - self._failed_at < _PAUSE_S
 
     def _note_failure(self, error: BaseException) -> None:
-        if self._failed_at is None:
-            _log.warning("Redis does not answer (%s): going on without the result cache", type(error).__name__)
+        self._failures += 1
         self._failed_at = time.monotonic()
+        if self._failures == _DOWN_AFTER:
+            _log.warning("Redis does not answer (%s): going on without the result cache", type(error).__name__)
 
     def _note_success(self) -> None:
-        if self._failed_at is not None:
+        if self._down:
             _log.warning("Redis answers again: the result cache is back")
-        self._failed_at = None
+        self._failures = 0
 
 
 def _client(settings: RedisSettings) -> Redis | None:
@@ -130,10 +148,9 @@ def _client(settings: RedisSettings) -> Redis | None:
         return None
     pool = ConnectionPool.from_url(
         settings.url.get_secret_value(),
-        socket_timeout=settings.timeout_ms / 1000,
-        socket_connect_timeout=settings.timeout_ms / 1000,
-        # The library's ten retries, and its ten-second patience with a server in maintenance, would each
-        # outlast the time a request may wait.
+        # Time is kept here, not by the library; its ten retries would outlast what a request may wait.
+        socket_timeout=None,
+        socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
         protocol=2,
