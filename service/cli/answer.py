@@ -56,7 +56,7 @@ def show_solution(console: Console, candidate: CandidateResult) -> None:
     if len(steps) != len(candidate.scores):
         if candidate.scores:
             console.print(Padding(_scores(candidate), (0, 0, 0, 2)))
-        console.print(Padding(Text(harmless(candidate.text).strip()), (0, 0, 0, 2)))
+        console.print(Padding(Text("\n".join(steps)), (0, 0, 0, 2)))
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(min_width=7)

@@ -64,11 +64,16 @@ def _stack(console: Console, settings: Settings) -> Iterator[str]:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     console.print("Starting the stack: Redis, Ray, two vLLM servers, the workers, the gateway.")
-    state = start_detached(settings, profile=detect_profile(), say=console.print)
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
+    with console.status("starting …"):
+        state = start_detached(settings, profile=detect_profile(), say=say)
     try:
         yield state.url
     finally:
-        stop_stack(settings.state_dir, console.print)
+        stop_stack(settings.state_dir, say)
 
 
 def _leave(number: int, frame: object) -> None:

@@ -84,7 +84,7 @@ def _remarks(tally: Tally) -> list[str]:
     if tally.errors:
         remarks.append(f"{tally.errors} of {tally.questions} questions failed: neither right nor wrong")
     if tally.unanswered:
-        remarks.append(f"{tally.unanswered} solutions held no answer: wrong")
+        remarks.append(f"{tally.unanswered} of {tally.replied} solutions held no answer: wrong")
     if tally.cached:
         remarks.append(f"{tally.cached} answers came from the cache: with the tokens they once cost, without seconds")
     return remarks
