@@ -36,16 +36,19 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     """
     path = path or config_path(environ)
     data = _read(path)
-    _override(data, environ)
+    origin = _override(data, environ)
     _anchor(data, path.resolve().parent)
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(str(path), [_readable(e["loc"], e) for e in error.errors()]) from None
+        raise ConfigError(str(path), [_readable(e["loc"], e, origin) for e in error.errors()]) from None
 
 
 def is_override(variable: str) -> bool:
-    """Tell whether an environment variable sets an option."""
+    """Tell whether an environment variable sets an option.
+
+    One without `__` that names no option is none of ours: a container platform sets `MULL_SERVICE_HOST`.
+    """
     option = variable.removeprefix(PREFIX).lower()
     return variable.startswith(PREFIX) and ("__" in option or option in Settings.model_fields)
 
@@ -91,19 +94,23 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _override(data: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Lay the environment over `data`; what names no known top-level key and has no `__` is none of our business."""
+def _override(data: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Lay the environment over `data`; return which variable set which key."""
+    origin: dict[str, str] = {}
     for variable, text in sorted(environ.items()):
         if not is_override(variable):
             continue
         where = variable.removeprefix(PREFIX).lower().split("__")
-        level = data
+        level, keys = data, []
         for part in where[:-1]:
-            key = _same_key(level, part)
-            if not isinstance(level.get(key), dict):
-                level[key] = {}
-            level = level[key]
-        level[_same_key(level, where[-1])] = _value(variable, text)
+            keys.append(_same_key(level, part))
+            if not isinstance(level.get(keys[-1]), dict):
+                level[keys[-1]] = {}
+            level = level[keys[-1]]
+        keys.append(_same_key(level, where[-1]))
+        level[keys[-1]] = _value(variable, text)
+        origin[".".join(keys)] = variable
+    return origin
 
 
 def _same_key(level: Mapping[str, Any], part: str) -> str:
@@ -138,8 +145,10 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
                 prompt["template_file"] = str((folder / template).resolve())
 
 
-def _readable(loc: tuple[int | str, ...], error: Any) -> str:
+def _readable(loc: tuple[int | str, ...], error: Any, origin: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in loc)
+    if key in origin:
+        key = f"{key} (set by {origin[key]})"
     match error["type"]:
         case "extra_forbidden":
             return f"{key}: there is no such option; known here: {', '.join(_known(Settings, loc[:-1]))}"

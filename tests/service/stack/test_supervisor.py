@@ -1,0 +1,128 @@
+"""The supervisor with harmless processes in the place of engines."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from service.errors import StackError
+from service.settings import Settings
+from service.stack.plan import Part, Plan
+from service.stack.processes import Pid, session
+from service.stack.state import State, StateDir
+from service.stack.supervisor import Supervisor
+
+SETTINGS = Settings.model_validate({"policies": {"p": {"model": "m"}}, "models": {"m": {"policy": "p"}}})
+SLEEP = ["sleep", "60"]
+
+
+async def at_once() -> None:
+    """The readiness of a part that needs no time."""
+
+
+class Scene:
+    """A supervisor at work, what it said, and what it wrote down."""
+
+    def __init__(self, folder: Path, parts: list[Part], ready: Callable[[], Awaitable[None]] = at_once) -> None:
+        self.said: list[str] = []
+        self.dir = StateDir(folder)
+        self.dir.create()
+        self.state = State(Pid.of(os.getpid()), "http://nowhere", str(folder))
+        self.stopped, self.ready = asyncio.Event(), asyncio.Event()
+        plan = Plan(parts, SETTINGS, self.state.url, ready)
+        self.supervisor = Supervisor(plan, self.state, self.dir, self.said.append)
+
+    async def run(self) -> None:
+        await asyncio.wait_for(self.supervisor.run(self.stopped, self.ready.set), 20)
+
+    def pid(self, name: str) -> Pid:
+        return self.state.part(name).process
+
+    async def until(self, line: str) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                if any(line in said for said in self.said):
+                    return
+                await asyncio.sleep(0.02)
+
+
+def part(name: str, command: list[str] = SLEEP, **more: object) -> Part:
+    return Part(name, command, "url", **{"ready": at_once, **more})  # type: ignore[arg-type]
+
+
+async def test_stop_ends_all_parts(tmp_path: Path) -> None:
+    """After a stop nothing of what was started runs."""
+    scene = Scene(tmp_path, [part("a"), part("b", after=("a",))])
+    running = asyncio.create_task(scene.run())
+    await scene.ready.wait()
+    assert scene.pid("a").alive()
+    assert scene.pid("b").alive()
+    scene.stopped.set()
+    await running
+    assert session(scene.pid("a")) == session(scene.pid("b")) == []
+
+
+async def test_state_on_disk_names_what_runs(tmp_path: Path) -> None:
+    """Another process reads the same parts and processes, and that the stack is ready."""
+    scene = Scene(tmp_path, [part("a")])
+    running = asyncio.create_task(scene.run())
+    await scene.ready.wait()
+    assert scene.dir.load() == scene.state
+    assert scene.state.ready
+    scene.stopped.set()
+    await running
+
+
+async def test_part_that_dies_while_starting_stops_the_stack(tmp_path: Path) -> None:
+    """The error has the exit code, the log's path and its last lines; nothing is left running."""
+    broken = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    scene = Scene(tmp_path, [part("a"), part("b", broken, after=("a",), ready=asyncio.Event().wait)])
+    with pytest.raises(StackError) as caught:
+        await scene.run()
+    assert "b stopped while starting (exit code 1)" in caught.value.message
+    assert "no such model" in caught.value.message
+    assert str(tmp_path / "logs" / "b.log") in caught.value.message
+    assert session(scene.pid("a")) == []
+
+
+async def test_dead_part_comes_back_and_the_rest_stays(tmp_path: Path) -> None:
+    """A killed part is started again and said so; a part that does not depend on it is not touched."""
+    scene = Scene(tmp_path, [part("a"), part("b")])
+    running = asyncio.create_task(scene.run())
+    await scene.ready.wait()
+    before = scene.pid("a"), scene.pid("b")
+    os.kill(before[0].pid, signal.SIGKILL)
+    await scene.until("a is back")
+    assert any("a died (killed by SIGKILL)" in line for line in scene.said)
+    assert scene.pid("a") != before[0]
+    assert scene.pid("b") == before[1]
+    scene.stopped.set()
+    await running
+
+
+async def test_part_bound_to_a_dead_one_is_restarted_too(tmp_path: Path) -> None:
+    """The gateway's connection dies with Ray, so both get new processes."""
+    scene = Scene(tmp_path, [part("ray"), part("gateway", bound_to="ray")])
+    running = asyncio.create_task(scene.run())
+    await scene.ready.wait()
+    before = scene.pid("gateway")
+    os.kill(scene.pid("ray").pid, signal.SIGKILL)
+    await scene.until("gateway is back")
+    assert scene.pid("gateway") != before
+    scene.stopped.set()
+    await running
+
+
+async def test_stop_while_starting(tmp_path: Path) -> None:
+    """A stop does not wait for parts that never get ready."""
+    scene = Scene(tmp_path, [part("a"), part("slow", ready=asyncio.Event().wait)])
+    running = asyncio.create_task(scene.run())
+    await scene.until("a ")
+    scene.stopped.set()
+    await running
+    assert session(scene.pid("slow")) == []
+    assert not scene.ready.is_set()
