@@ -16,8 +16,8 @@ install:  ## make .venv from the lock (does nothing when it is up to date)
 demo: install  ## start the stack, solve ten held-out problems, print the table, stop the stack
 	@$(BIN)/mull demo
 
-serve: install  ## start the stack and leave it up on 127.0.0.1:8080
-	@$(BIN)/mull serve
+serve: install  ## start the stack, print a request to try, leave it up on 127.0.0.1:8080
+	@$(BIN)/mull up --detach
 
 lint: install  ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import config, doctor, eval, serve, solve, up
+from service.cli import config, demo, doctor, eval, serve, solve, up
 from service.errors import ConfigError, MullError
 
 
@@ -63,5 +63,6 @@ app.command("down")(up.down)
 app.command("serve")(serve.serve)
 app.command("solve")(solve.command)
 app.command("eval")(eval.command)
+app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 app.add_typer(config.app, name="config")
