@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` shows the service at work, `make test` checks everything.
-# ENGINE=gpu installs vLLM for CUDA instead of the CPU build.
-ENGINE ?= cpu
+# ENGINE says which vLLM is installed, the CPU build or the one for CUDA: gpu where there is an NVIDIA driver.
+ENGINE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -74,7 +74,7 @@ def stamped(stamp: Path, path: Path) -> bool:
 def install_lock(lock: Path) -> None:
     """Make a fresh .venv that holds what the lock lists and nothing else."""
     name, began = lock.relative_to(ROOT), time.monotonic()
-    print(f"Installing {name} into .venv (about 3 GB for the CPU; one to five minutes)", flush=True)
+    print(f"Installing {name} into .venv (3 GB for the CPU; one to five minutes)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     # uv installs in seconds what takes pip minutes; where it cannot be had, pip does the rest.
     only_uv = [*pip(), "--no-deps", "--require-hashes", "-r", "/dev/stdin"]
