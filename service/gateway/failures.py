@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.errors import MullError
@@ -18,6 +18,7 @@ def handle_failures(app: FastAPI) -> None:
     app.add_exception_handler(MullError, _mull_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGone, _client_gone)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
 
 
 def error_response(error: MullError) -> JSONResponse:

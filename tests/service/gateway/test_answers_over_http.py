@@ -6,6 +6,7 @@ import httpx
 import openai
 import pytest
 from fake_workers import FakeWorkers, settings
+from starlette.types import ASGIApp
 
 from service.errors import EngineError, EngineUnavailable, NoAnswer, Overloaded, QuestionTooLong
 from service.gateway.app import create_app
@@ -127,13 +128,8 @@ async def test_deadline_is_kept_when_workers_are_silent(http: httpx.AsyncClient,
     assert workers.deadlines == [pytest.approx(0.1, abs=0.05)]
 
 
-async def test_client_that_leaves_cancels_its_search(workers: FakeWorkers) -> None:
-    """When the client disconnects, the search stops at once; the metrics call it 499."""
-    workers.hold = True
-    app = create_app(settings(), workers)
-    body = httpx.Request("POST", "http://mull", json=CHAT).content
-    messages = asyncio.Queue[dict[str, Any]]()
-    messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
+async def talk(app: ASGIApp, messages: asyncio.Queue[dict[str, Any]]) -> None:
+    """Serve one chat whose client sends `messages` and reads nothing."""
     scope = {
         "type": "http",
         "method": "POST",
@@ -147,17 +143,38 @@ async def test_client_that_leaves_cancels_its_search(workers: FakeWorkers) -> No
     async def nowhere(message: Any) -> None:
         """Nobody is there to read."""
 
-    serving = asyncio.create_task(app(scope, messages.get, nowhere))
+    await asyncio.wait_for(app(scope, messages.get, nowhere), 2)
+
+
+async def scraped(app: ASGIApp) -> str:
+    """Return the metrics."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mull") as http:
+        return (await http.get("/metrics")).text
+
+
+async def test_client_that_leaves_cancels_its_search(workers: FakeWorkers) -> None:
+    """When the client disconnects, the search stops at once; the metrics call it 499."""
+    workers.hold = True
+    app = create_app(settings(), workers)
+    messages = asyncio.Queue[dict[str, Any]]()
+    body = httpx.Request("POST", "http://mull", json=CHAT).content
+    messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
+    talking = asyncio.create_task(talk(app, messages))
     await asyncio.wait_for(workers.asked.wait(), 2)
     messages.put_nowait({"type": "http.disconnect"})
-    await asyncio.wait_for(serving, 2)
+    await talking
     assert workers.cancelled == 1
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://mull") as http:
-        assert (
-            'mull_requests_total{endpoint="chat",status="499",strategy="sample"} 1.0'
-            in (await http.get("/metrics")).text
-        )
+    assert 'mull_requests_total{endpoint="chat",status="499",strategy="sample"} 1.0' in await scraped(app)
+
+
+async def test_client_that_leaves_while_writing_is_no_crash(workers: FakeWorkers) -> None:
+    """A body that is never finished is the client's affair, not an error of ours."""
+    app = create_app(settings(), workers)
+    messages = asyncio.Queue[dict[str, Any]]()
+    messages.put_nowait({"type": "http.request", "body": b'{"model": "ti', "more_body": True})
+    messages.put_nowait({"type": "http.disconnect"})
+    await talk(app, messages)
+    assert 'mull_requests_total{endpoint="chat",status="499",strategy="none"} 1.0' in await scraped(app)
 
 
 async def test_request_id_is_kept_or_made(http: httpx.AsyncClient) -> None:
