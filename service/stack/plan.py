@@ -157,6 +157,8 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
         )
     command = [sys.executable, "-m", "uvicorn", "--factory", "service.gateway.app:create_app"]
     command += ["--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+    # Longer than the pools of httpx and openai keep a connection, or a request meets one that is just being closed.
+    command += ["--timeout-keep-alive", "75"]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     after = tuple(name for name in others if name in ("redis", "workers"))
