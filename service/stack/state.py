@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from service.errors import StackError
 from service.stack.processes import Pid
 
 
@@ -70,13 +71,18 @@ class StateDir:
         self.ray_token.write_text(secrets.token_hex(32))
 
     def load(self) -> State | None:
-        """Return what was written last; `None` where nothing runs."""
+        """Return what was written last; `None` where nothing runs. Raises `StackError` if it cannot be read."""
         try:
             data = json.loads(self._state.read_text())
+            parts = [Record(**{**part, "process": Pid(**part["process"])}) for part in data.pop("parts")]
+            return State(**{**data, "supervisor": Pid(**data["supervisor"])}, parts=parts)
         except FileNotFoundError:
             return None
-        parts = [Record(**{**part, "process": Pid(**part["process"])}) for part in data.pop("parts")]
-        return State(**{**data, "supervisor": Pid(**data["supervisor"])}, parts=parts)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StackError(
+                f"{self._state} cannot be read: it is damaged, or another version wrote it.",
+                hint="See with `ps` that nothing of Mull runs, then remove it.",
+            ) from None
 
     def save(self, state: State) -> None:
         """Write the state so that a reader sees all of it or what was there before."""

@@ -8,6 +8,8 @@ from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
+
 from service.errors import StackError
 from service.settings_file import is_override
 from service.stack.plan import Part, Plan
@@ -107,13 +109,16 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *part.command, stdin=DEVNULL, stdout=output, stderr=STDOUT, env=environment, start_new_session=True
             )
-        self._state.put(Record(part.name, Pid.of(process.pid), part.url, str(log)))
+        try:
+            self._state.put(Record(part.name, Pid.of(process.pid), part.url, str(log)))
+        except psutil.NoSuchProcess:  # it was dead before we could look
+            raise _died(part, await process.wait(), log, offset) from None
         self._dir.save(self._state)
         ready, died = asyncio.ensure_future(part.ready()), asyncio.create_task(process.wait())
         try:
             await asyncio.wait({ready, died}, timeout=START_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
             if died.done():
-                raise StackError(f"{part.name} stopped while starting ({_exit(died.result())}).\n{_end(log, offset)}")
+                raise _died(part, died.result(), log, offset)
             if not ready.done():
                 raise StackError(f"{part.name} is not ready after {START_LIMIT_S} s.\n{_end(log, offset)}")
             ready.result()
@@ -151,6 +156,10 @@ async def _first_of(*tasks: asyncio.Task[None] | asyncio.Task[bool]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
+
+
+def _died(part: Part, code: int, log: Path, offset: int) -> StackError:
+    return StackError(f"{part.name} stopped while starting ({_exit(code)}).\n{_end(log, offset)}")
 
 
 def _terminate(process: Pid) -> None:

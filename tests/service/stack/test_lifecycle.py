@@ -80,6 +80,13 @@ def test_down_without_anything_running(tmp_path: Path) -> None:
     assert not stop_stack(tmp_path / "never", say=lambda line: None)
 
 
+def test_damaged_state_is_named(state_dir: StateDir) -> None:
+    """A state file that cannot be read gives its path and what to do, and no traceback."""
+    (state_dir.path / "state.json").write_text('{"parts": [{}]}')
+    with pytest.raises(StackError, match=r"state\.json cannot be read"):
+        stop_stack(state_dir.path, say=print)
+
+
 def test_second_up_names_the_first(state_dir: StateDir, sleeper: Pid, tmp_path: Path) -> None:
     """While one stack holds the folder, another is refused with its URL, and the first is not touched."""
     leave_behind(state_dir, sleeper, tmp_path / "scratch", supervisor=Pid.of(os.getpid()))

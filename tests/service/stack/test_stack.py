@@ -56,7 +56,7 @@ def test_it_stays_below_six_gigabytes(stack) -> None:
 def test_serve_uses_running_engines_and_a_crash_leaves_only_them(
     stack, run_mull: Callable[..., str], own_environment: dict[str, str]
 ) -> None:
-    """`mull serve` starts no engine; after a crash of its supervisor `mull down` stops all it started, not the engines."""
+    """`mull serve` starts no engine; after a crash of its own, `mull down` stops what it started and no engine."""
     urls = ["--policy-url", stack.policy_url, "--reward-url", stack.reward_url]
     run_mull("serve", *urls, "--detach", environment=own_environment)
     state = StateDir(Path(own_environment["MULL_STATE_DIR"])).load()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -79,7 +78,7 @@ async def test_state_on_disk_names_what_runs(tmp_path: Path) -> None:
 
 async def test_part_that_dies_while_starting_stops_the_stack(tmp_path: Path) -> None:
     """The error has the exit code, the log's path and its last lines; nothing is left running."""
-    broken = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    broken = ["sh", "-c", "echo no such model; exit 1"]
     scene = Scene(tmp_path, [part("a"), part("b", broken, after=("a",), ready=asyncio.Event().wait)])
     with pytest.raises(StackError) as caught:
         await scene.run()
