@@ -47,14 +47,10 @@ class Engine(Strict):
 
     model: str = Field(description="A folder in Hugging Face format, or a hub name: what vLLM loads.")
     url: AnyHttpUrl | None = Field(None, description="Root of a running server, without /v1.")
-    served_name: str | None = Field(
-        None, description="The name the server knows the model by; default: `model`."
-    )
+    served_name: str | None = Field(None, description="The name the server knows the model by; default: `model`.")
     api_key_env: str | None = Field(None, description="Environment variable that holds the server's API key.")
     slots: int = Field(64, ge=1, description="Requests in flight to this engine, per worker replica.")
-    timeout_s: float = Field(
-        60, gt=0, description="Longest silence from the engine before it counts as hung."
-    )
+    timeout_s: float = Field(60, gt=0, description="Longest silence from the engine before it counts as hung.")
     flags: tuple[str, ...] = Field((), description="Extra arguments for a server that `mull up` starts.")
 
     @property
@@ -109,9 +105,7 @@ class PublicModel(Strict):
 
     policy: str
     reward: str | None = None
-    default_effort: ReasoningEffort | None = Field(
-        None, description="For requests that say nothing; default: sample."
-    )
+    default_effort: ReasoningEffort | None = Field(None, description="For requests that say nothing; default: sample.")
     efforts: dict[ReasoningEffort, Effort] = DEFAULT_EFFORTS
 
 
@@ -135,9 +129,7 @@ class RedisSettings(Strict):
     enabled: bool = True
     url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     ttl_s: int = Field(86_400, ge=1)
-    timeout_ms: int = Field(
-        50, ge=1, description="Longest that a request waits for Redis before going on without it."
-    )
+    timeout_ms: int = Field(50, ge=1, description="Longest that a request waits for Redis before going on without it.")
 
 
 class RaySettings(Strict):
@@ -173,9 +165,7 @@ class Settings(Strict):
     def _names_exist(self) -> "Settings":
         for name, model in self.models.items():
             if model.policy not in self.policies:
-                raise ValueError(
-                    f"models.{name}.policy is {model.policy!r}: not in policies {sorted(self.policies)}"
-                )
+                raise ValueError(f"models.{name}.policy is {model.policy!r}: not in policies {sorted(self.policies)}")
             if model.reward is not None and model.reward not in self.reward_models:
                 known = sorted(self.reward_models)
                 raise ValueError(f"models.{name}.reward is {model.reward!r}: not in reward_models {known}")

@@ -82,7 +82,8 @@ async def _redis(settings: Settings) -> Finding:
             server = await client.info("server")
     except (RedisError, OSError) as error:
         return Finding("reachable", False, False, f"{error}; repeated requests are searched again")
-    return Finding("reachable", True, False, f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}")
+    version = server.get("valkey_version", server["redis_version"])
+    return Finding("reachable", True, False, f"{server.get('server_name', 'redis')} {version}")
 
 
 async def _ray(address: str | None) -> Finding:
