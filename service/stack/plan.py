@@ -26,7 +26,10 @@ RAY_MEMORY = 150_000_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process: how it is started, when it is `ready`, after which parts, and with which it must be restarted."""
+    """One process: how it is started, when it is `ready`, after which parts, and with which it must be restarted.
+
+    A first start that fails is tried `tries` times in all.
+    """
 
     name: str
     command: list[str]
@@ -35,6 +38,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     bound_to: str | None = None
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,9 @@ def _workers(
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         }
         settings = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": address})})
-    return Part("workers", command, address, partial(ready.file_appears, flag), environment), environment, settings
+    # Ray gives its own parts some 15 s to start, which a machine that is busy loading models may not keep.
+    part = Part("workers", command, address, partial(ready.file_appears, flag), environment, tries=3)
+    return part, environment, settings
 
 
 def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[str, str]) -> Part:

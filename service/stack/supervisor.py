@@ -77,7 +77,7 @@ class Supervisor:
         """Start a part, and start it again whenever it dies; only a failure of the first start is raised."""
         for name in part.after:
             await self._up[name].wait()
-        process = await self._start(part)
+        process = await self._first_start(part)
         self._tell(part.name, part.url)
         self._up[part.name].set()
         delay = 1
@@ -99,6 +99,15 @@ class Supervisor:
                     break
             self._say(f"{part.name} is back")
             self._restart_bound_to(part.name)
+
+    async def _first_start(self, part: Part) -> Process:
+        for _ in range(part.tries - 1):
+            try:
+                return await self._start(part)
+            except StackError as error:
+                self._say(f"{error.message}\nTrying once more.")
+                await asyncio.to_thread(stop, self._record(part).process, GRACE_S)
+        return await self._start(part)
 
     async def _start(self, part: Part) -> Process:
         """Launch a process and wait until it is ready; raises `StackError` with the end of its log if it is not."""

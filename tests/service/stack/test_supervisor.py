@@ -88,6 +88,24 @@ async def test_part_that_dies_while_starting_stops_the_stack(tmp_path: Path) -> 
     assert session(scene.pid("a")) == []
 
 
+async def test_part_with_tries_left_is_started_again(tmp_path: Path) -> None:
+    """A first start that fails once is no failure of the stack."""
+    once = ["sh", "-c", f"test -e {tmp_path}/tried && exec sleep 60; touch {tmp_path}/tried; echo too slow; exit 1"]
+
+    async def ready() -> None:
+        while True:
+            if (tmp_path / "tried").exists() and any("too slow" in line for line in scene.said):
+                return
+            await asyncio.sleep(0.02)
+
+    scene = Scene(tmp_path, [part("ray", once, ready=ready, tries=2)])
+    running = asyncio.create_task(scene.run())
+    await scene.ready.wait()
+    assert scene.pid("ray").alive()
+    scene.stopped.set()
+    await running
+
+
 async def test_dead_part_comes_back_and_the_rest_stays(tmp_path: Path) -> None:
     """A killed part is started again and said so; a part that does not depend on it is not touched."""
     scene = Scene(tmp_path, [part("a"), part("b")])
