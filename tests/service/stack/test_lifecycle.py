@@ -132,3 +132,43 @@ def test_down_asks_a_living_supervisor(state_dir: StateDir, sleeper: Pid, tmp_pa
     assert time.monotonic() - began >= 0.5
     assert (state_dir.path / "asked").exists()
     process.communicate()
+
+
+FOREGROUND = """
+import sys
+from service.settings import Settings
+from service.stack import lifecycle
+from service.stack.plan import Part, Plan
+
+async def at_once(): pass
+
+def plan(settings, **_):
+    parts = [Part("a", ["sh", "-c", "sleep 60 & sleep 60"], "url", at_once)]
+    return Plan(parts, settings, "http://nowhere", at_once)
+
+lifecycle.plan_stack = plan
+settings = Settings.model_validate(
+    {"policies": {"p": {"model": "m"}}, "models": {"m": {"policy": "p"}}, "state_dir": sys.argv[1]}
+)
+lifecycle.run_stack(settings, profile="cpu", say=print, on_ready=lambda state: print("READY", flush=True))
+print("down")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_stops_everything_and_ends_well(state_dir: StateDir, number: signal.Signals) -> None:
+    """Ctrl-C, `kill` and a closed terminal all end in nothing running, nothing on disk but logs, and exit code 0."""
+    command = [sys.executable, "-c", FOREGROUND, str(state_dir.path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "READY" not in process.stdout.readline():
+        assert process.poll() is None
+    state = state_dir.load()
+    assert state is not None
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=20)
+    assert rest.endswith("down\n")
+    assert process.returncode == 0
+    assert session(state.part("a").process) == []
+    assert not Path(state.scratch).exists()
+    assert sorted(path.name for path in state_dir.path.iterdir()) == ["lock", "logs"]
