@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from models.problems import Problem
+from models.problems import Problem, answer_sentence, expression, write_step
 from models.tokenizer import SEPARATOR
 
 _CLAIM = re.compile(r"([A-Z][a-z]*) has (?:[0-9][0-9 +*/-]* = )?([0-9]+) ([a-z]+)\.")
@@ -51,3 +51,25 @@ def check(problem: Problem, solution: str) -> Verdict:
             right = right and answers(problem, step)
         labels.append(right)
     return Verdict(tuple(labels), answers(problem, solution))
+
+
+def true_steps(problem: Problem) -> list[str]:
+    """Every step that is right for this problem, the one that answers it with its box."""
+    steps = []
+    for i, fact in enumerate(problem.facts):
+        if fact.parents:
+            known = problem.known_before(i) if i in problem.path else problem.facts[fact.parents[0]]
+            arithmetic, _ = expression(fact, [problem.facts[p].value for p in fact.parents], False)
+            step = write_step(known, fact, arithmetic, fact.value)
+            steps.append(step + answer_sentence(fact.value) if i == problem.path[-1] else step)
+    return steps
+
+
+def error_place(problem: Problem, step: str) -> int:
+    """Where a wrong step goes wrong: the number of characters it shares with the true step nearest to it."""
+    return max(shared_characters(step, true) for true in true_steps(problem))
+
+
+def shared_characters(a: str, b: str) -> int:
+    """The length of the longest common beginning."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

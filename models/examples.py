@@ -8,20 +8,29 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from models.checker import error_place
 from models.problems import solve
 from models.tokenizer import BAD, EOS, GOOD, SEPARATOR, prompt_text
 from models.traces import author_trace, corrupted_trace, draw_equations, draw_training_problem
 
-LABEL_WEIGHT = 4.0
+LABEL_WEIGHT, WORD_LABEL_WEIGHT = 4.0, 0.5  # of a label at a separator, and at a word
+AFTERWARDS = 0.05  # share of that in steps after the first wrong one: there it is only carried on
 
 
 @dataclass(frozen=True)
 class Example:
-    """Aligned arrays: position t predicts targets[t] with weights[t] (0 where nothing is learnt)."""
+    """Aligned arrays: t predicts word targets[t] with weights[t], and label marks[t] (1 is right) with marked[t]."""
 
     ids: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    marks: np.ndarray
+    marked: np.ndarray
+
+    @classmethod
+    def of_words(cls, ids: np.ndarray, weights: np.ndarray) -> "Example":
+        """An example without labels: each id but the last predicts the next, with `weights` (one less than ids)."""
+        return cls(ids[:-1], ids[1:], weights, np.zeros_like(weights), np.zeros_like(weights))
 
 
 class Examples:
@@ -44,7 +53,7 @@ class Examples:
         for t, token in enumerate(ids[:-1]):
             in_result = token == equals or (in_result and token != stop)
             weights[t] = in_result
-        return Example(ids[:-1], ids[1:], weights)
+        return Example.of_words(ids, weights)
 
     def policy(self, rng: random.Random, longest: int) -> Example:
         """A fallible author's solution; every token of it is learnt, the question is not."""
@@ -53,34 +62,41 @@ class Examples:
         ids = np.array(prompt + self.encode(SEPARATOR.join(author_trace(problem, rng))) + [self.eos])
         weights = np.ones(len(ids) - 1, dtype=np.float32)
         weights[: len(prompt) - 1] = 0
-        return Example(ids[:-1], ids[1:], weights)
+        return Example.of_words(ids, weights)
 
     def reward(self, rng: random.Random, longest: int) -> Example:
-        """A corrupted (70 %) or right trace: labels at each separator, and the words of right steps."""
+        """A corrupted (70 %) or right trace: labels, and the words of right steps."""
         problem = draw_training_problem(rng, longest)
         if rng.random() < 0.7:
             steps, labels = corrupted_trace(problem, rng)
         else:
             steps = solve(problem)
             labels = [True] * len(steps)
-        return self.labelled(problem.text, steps, labels, word_weight=1.0)
+        error = 0 if all(labels) else error_place(problem, steps[labels.index(False)])
+        return self.labelled(problem.text, steps, labels, error, word_weight=0.5)
 
     def own(self, file: Path) -> list[Example]:
         """The policy's labelled samples as models.own_samples wrote them."""
-        lines = (json.loads(line) for line in file.read_text().splitlines())
-        return [
-            self.labelled(row["question"], row["steps"], row["labels"], word_weight=0.0)
-            for line in lines
-            for row in line
-        ]
+        rows = (row for line in file.read_text().splitlines() for row in json.loads(line))
+        return [self.labelled(row["question"], row["steps"], row["labels"], row["error"], 0.0) for row in rows]
 
-    def labelled(self, question: str, steps: list[str], labels: list[bool], word_weight: float) -> Example:
-        """Given steps and labels; a label is the target at its separator and never part of the context."""
+    def labelled(self, question: str, steps: list[str], labels: list[bool], error: int, word_weight: float) -> Example:
+        """Labels at every position of the solution: is everything up to this token right?
+
+        `error` is the place, in characters, where the first wrong step goes wrong. At a separator the label is the one
+        that counts in use. No label is ever part of the context.
+        """
         ids = self.encode(prompt_text(question))
-        targets, weights = [*ids[1:], 0], [0.0] * len(ids)
-        for step, right in zip(steps, labels, strict=True):
-            words = self.encode(step + SEPARATOR)
-            ids += words
-            targets += [*words[1:], self.good if right else self.bad]
-            weights += [word_weight * right] * (len(words) - 1) + [LABEL_WEIGHT]
-        return Example(np.array(ids), np.array(targets), np.array(weights, dtype=np.float32))
+        weights, marks, marked = [0.0] * len(ids), [0.0] * len(ids), [0.0] * len(ids)
+        right = True
+        for step, good in zip(steps, labels, strict=True):
+            words = self.tokenizer.encode(step + SEPARATOR, add_special_tokens=False)
+            share = 1.0 if right else AFTERWARDS
+            fine = [right and (good or end <= error) for _, end in words.offsets]
+            right = right and good
+            fine[-1] = right
+            ids += words.ids
+            weights += [word_weight * right] * (len(words.ids) - 1) + [0.0]
+            marks += map(float, fine)
+            marked += [share * WORD_LABEL_WEIGHT] * (len(words.ids) - 1) + [share * LABEL_WEIGHT]
+        return Example(*map(np.array, (ids, [*ids[1:], 0], weights, marks, marked)))

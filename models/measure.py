@@ -1,7 +1,8 @@
 """Measures the pair as served by two vLLM servers: `python -m models.measure --policy-url URL --reward-url URL`.
 
-Samples every held-out problem, scores the first samples step by step, and prints the model card's table with 95 %
-intervals and one JSON line. The same seed gives the same samples.
+Samples the held-out problems, scores the samples that vote step by step, and prints the model card's table with 95 %
+intervals and one JSON line. The same seed gives the same samples. With --save, samples are written to a file and read
+from there when the command is given again, so that sampling and scoring can be done one after the other.
 """
 
 import argparse
@@ -158,7 +159,8 @@ def summarise(items: list[Measured], scored: int) -> dict[str, tuple[float, floa
         add("greedy", check(item.problem, item.greedy).right)
         add("pass@1", sum(verdict.right for verdict in verdicts) / len(verdicts))
         add(f"pass@{scored}", truth in few)
-        add(f"pass@{len(answers)}", truth in answers)
+        if len(answers) > scored:
+            add(f"pass@{len(answers)}", truth in answers)
         add(f"majority@{scored}", vote(few, [1.0] * len(few)) == truth)
         for name, rule in RULES.items():
             weights = [rule(scores) if scores else 0.0 for scores in item.scores]
@@ -166,8 +168,8 @@ def summarise(items: list[Measured], scored: int) -> dict[str, tuple[float, floa
             add(f"best@{scored} {name}", few[max(range(len(few)), key=weights.__getitem__)] == truth)
         for verdict, scores in zip(verdicts, item.scores, strict=False):
             labelled += up_to_first_error(verdict, scores)
-        wrong = Counter(answer for answer in answers if answer != truth)
-        add("mode is wrong", bool(wrong) and wrong.most_common(1)[0][1] > answers.count(truth))
+        wrong = Counter(answer for answer in few if answer != truth)
+        add("mode is wrong", bool(wrong) and wrong.most_common(1)[0][1] > few.count(truth))
     return {name: interval(values) for name, values in columns.items()} | {
         "step AUC": (area_under_curve(labelled), 0.0)
     }
@@ -179,43 +181,76 @@ def up_to_first_error(verdict: Verdict, scores: list[float]) -> list[tuple[float
     return list(zip(scores, verdict.prefix_right, strict=True))[: right + 1]
 
 
-async def measure(arguments: argparse.Namespace) -> list[Measured]:
-    """Samples and scores `arguments.limit` problems."""
-    items = [Measured(problem) for problem in held_out_problems()[: arguments.limit]]
+async def write_all(url: str, items: list[Measured], scored: int, deep: int, deep_samples: int, seed: int) -> None:
+    """Samples every problem `scored` times, the first `deep` of them `deep_samples` times."""
+    async with httpx.AsyncClient(timeout=600) as http:
+        policy = Served(url, http, 8)
+        await policy.open()
+        counts = (deep_samples if i < deep else scored for i in range(len(items)))
+        await asyncio.gather(*(write(policy, items[i], i, n, seed) for i, n in enumerate(counts)))
+
+
+async def score_all(url: str, items: list[Measured], scored: int) -> None:
+    """Scores each step of the first `scored` samples of every problem."""
     tokenizer = Tokenizer.from_file(str(Path(__file__).with_name("tiny-prm") / "tokenizer.json"))
-    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=300)) as http:
-        policy, reward = Served(arguments.policy_url, http, 8), Served(arguments.reward_url, http, 32)
-        await asyncio.gather(policy.open(), reward.open())
-        await asyncio.gather(*(write(policy, it, i, arguments.samples, arguments.seed) for i, it in enumerate(items)))
+    async with httpx.AsyncClient(timeout=600) as http:
+        reward = Served(url, http, 32)
+        await reward.open()
         scorer = Scorer(reward, tokenizer)
         for item in items:
-            texts = item.samples[: arguments.scored]
+            texts = item.samples[:scored]
             item.scores = list(await asyncio.gather(*(scorer.steps(item.problem.text, text) for text in texts)))
-    return items
+
+
+def save(items: list[Measured], file: Path) -> None:
+    """Writes one problem a line, with its greedy solution, samples and scores."""
+    rows = (
+        record(i, m.problem) | {"greedy": m.greedy, "samples": m.samples, "scores": m.scores}
+        for i, m in enumerate(items)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def load(items: list[Measured], file: Path) -> None:
+    """Reads what `save` wrote; raises ValueError if the file belongs to other problems."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    if [row["problem"] for row in rows] != [item.problem.text for item in items]:
+        raise ValueError(f"{file} holds samples of other problems; remove it or give the --limit it was made with")
+    for item, row in zip(items, rows, strict=True):
+        item.greedy, item.samples = row["greedy"], row["samples"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--policy-url", required=True)
-    parser.add_argument("--reward-url", required=True)
-    parser.add_argument("--samples", type=int, default=64, help="samples per problem")
-    parser.add_argument("--scored", type=int, default=16, help="of these, how many are scored and vote")
+    parser.add_argument("--reward-url", help="without it, sampling is all that is done")
+    parser.add_argument("--scored", type=int, default=16, help="samples per problem that are scored and vote")
+    parser.add_argument("--deep", type=int, default=500, help="problems sampled more often, for the last pass@k")
+    parser.add_argument("--deep-samples", type=int, default=64, help="how often those are sampled")
     parser.add_argument("--limit", type=int, default=500, help="problems")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save", type=Path, help="write every sample and score to this file, one problem a line")
+    parser.add_argument("--save", type=Path, help="file of samples and scores, one problem a line")
     arguments = parser.parse_args()
     started = time.monotonic()
-    items = asyncio.run(measure(arguments))
+    items = [Measured(problem) for problem in held_out_problems()[: arguments.limit]]
+    if arguments.save and arguments.save.exists():
+        load(items, arguments.save)
+    else:
+        asyncio.run(
+            write_all(
+                arguments.policy_url, items, arguments.scored, arguments.deep, arguments.deep_samples, arguments.seed
+            )
+        )
+    if arguments.reward_url:
+        asyncio.run(score_all(arguments.reward_url, items, arguments.scored))
+    if arguments.save:
+        save(items, arguments.save)
+    if not arguments.reward_url:
+        return
     seconds = round(time.monotonic() - started)
     table = summarise(items, arguments.scored)
     for name, (value, half) in table.items():
         print(f"{name:<16} {100 * value:5.1f} %" + (f" ± {100 * half:.1f}" if half else ""))
-    if arguments.save:
-        rows = (
-            record(i, it.problem) | {"greedy": it.greedy, "samples": it.samples, "scores": it.scores}
-            for i, it in enumerate(items)
-        )
-        arguments.save.write_text("".join(json.dumps(row) + "\n" for row in rows))
     figures = {name: [round(value, 4), round(half, 4)] for name, (value, half) in table.items()}
     print(json.dumps({"problems": len(items), "seed": arguments.seed, "seconds": seconds, **figures}))
 

@@ -22,7 +22,7 @@ class Size:
 
 
 POLICY = Size(width=128, layers=6, hidden=320)
-REWARD = Size(width=192, layers=6, hidden=448)
+REWARD = Size(width=128, layers=9, hidden=320)  # the policy, and three layers on top to compare what it knows
 
 Cache = list[tuple[Tensor, Tensor]]
 
@@ -80,6 +80,12 @@ class Llama(nn.Module):
         self.embedding = nn.Parameter(torch.randn(vocabulary, size.width) * 0.02)
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.Parameter(torch.ones(size.width))
+
+    def grow_from(self, smaller: dict[str, Tensor]) -> None:
+        """Takes over a shallower model's weights; the layers above start as the identity."""
+        missing, unexpected = self.load_state_dict(smaller, strict=False)
+        if unexpected or not all(name.startswith("blocks.") for name in missing):
+            raise ValueError(f"not a shallower model of this width: {unexpected or missing}")
 
     def forward(self, ids: Tensor) -> Tensor:
         logits, _ = self.advance(ids, torch.arange(ids.shape[1])[None], None, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from models.checker import check, split_steps
+from models.checker import check, error_place, split_steps
 from models.examples import Examples
 from models.network import POLICY, Llama
 from models.sample import sample
@@ -48,7 +48,9 @@ def main() -> None:
             for text, verdict in verdicts:
                 if (hard or rng.random() < 1 / 3) and verdict.prefix_right:
                     labels = list(verdict.prefix_right)
-                    kept.append({"question": problem.text, "steps": split_steps(text), "labels": labels})
+                    steps = split_steps(text)
+                    error = 0 if all(labels) else error_place(problem, steps[labels.index(False)])
+                    kept.append({"question": problem.text, "steps": steps, "labels": labels, "error": error})
         with arguments.out.open("a") as out:  # one line per batch, so that a cut loses at most one
             out.write(json.dumps(kept) + "\n")
 

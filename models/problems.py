@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.shapes import GIVEN, MISLEADING, PLAIN, QUESTION, SHAPES, TOGETHER
+from models.shapes import GIVEN, MISLEADING, PLAIN, QUESTION, REVERSED, SHAPES, TOGETHER
 
 NAMES = ("Al", "Bo", "Cy", "Dee", "Eve", "Flo", "Gus", "Hal", "Ida", "Jo", "Kim", "Lee", "Max", "Ned", "Ola", "Pam")
 ITEMS = ("pens", "cups", "books", "coins", "cards", "shells")
@@ -47,6 +47,11 @@ class Problem:
     def steps(self) -> int:
         return len(self.path)
 
+    def known_before(self, i: int) -> Fact:
+        """The fact that the step which derives fact `i` of the path starts from: the one just derived."""
+        place = self.path.index(i)
+        return self.facts[self.path[place - 1] if place else 0]
+
     @property
     def text(self) -> str:
         told = [self.facts[i].sentence + "." for i in self.order]
@@ -73,9 +78,14 @@ def expression(fact: Fact, operands: Sequence[int], misread: bool) -> tuple[str,
     return f"{operands[0]} {sign} {fact.amount}", apply(operands[0], fact.amount)
 
 
-def write_step(fact: Fact, arithmetic: str, value: int) -> str:
-    """One step of a solution: the statement restated, then what follows from it."""
-    return f"Since {fact.sentence}, {fact.name} has {arithmetic} = {value} {fact.item}."
+def write_step(known: Fact, fact: Fact, arithmetic: str, value: int) -> str:
+    """One step of a solution: who is known already, the statement restated, and what follows from it."""
+    return f"From {known.name}: {fact.sentence} so {fact.name} has {arithmetic} = {value} {fact.item}."
+
+
+def answer_sentence(value: int) -> str:
+    """What closes the last step."""
+    return f" The answer is \\boxed{{{value}}}."
 
 
 def solve(problem: Problem, misread: frozenset[int] = frozenset()) -> list[str]:
@@ -88,8 +98,8 @@ def solve(problem: Problem, misread: frozenset[int] = frozenset()) -> list[str]:
         if value is None:
             raise ValueError(f"misreading {sorted(misread)} leads to a fraction; draw another set of misreadings")
         values[i] = value
-        steps.append(write_step(fact, arithmetic, value))
-    steps[-1] += f" The answer is \\boxed{{{values[problem.path[-1]]}}}."
+        steps.append(write_step(problem.known_before(i), fact, arithmetic, value))
+    steps[-1] += answer_sentence(values[problem.path[-1]])
     return steps
 
 
@@ -156,22 +166,22 @@ def _attempt(rng: random.Random, steps: int) -> Problem | None:
     item, other_item = rng.sample(ITEMS, 2)
     draft = _Draft(rng, item, names)
     last = draft.given()
-    traps = set(rng.sample(range(steps), min(steps, rng.choices((0, 1, 2), (0.35, 0.43, 0.22))[0])))
+    traps = set(rng.sample(range(steps), min(steps, rng.choices((0, 1, 2), (0.42, 0.42, 0.16))[0])))
     path = []
     for step in range(steps):
         for _ in range(8):
             parents: tuple[int, ...] = (last,)
             if step in traps:
                 shape = rng.choice(tuple(MISLEADING))
-            elif rng.random() < 0.14:
+            elif rng.random() < 0.12:
                 earlier = [i for i in range(len(draft.facts)) if i != last]
                 second = rng.choice(earlier) if earlier and rng.random() < 0.5 else draft.given()
-                shape, parents = "together", (last, second) if rng.random() < 0.5 else (second, last)
+                shape, parents = "together", (last, second)
                 if not draft.derived(shape, parents):
                     return None
                 break
             else:
-                shape = rng.choice(tuple(PLAIN))
+                shape = rng.choice(tuple(REVERSED if rng.random() < 0.08 else PLAIN))
             if draft.derived(shape, parents):
                 break
         else:
@@ -179,10 +189,18 @@ def _attempt(rng: random.Random, steps: int) -> Problem | None:
         last = len(draft.facts) - 1
         path.append(last)
     on_path = len(draft.facts)
-    for _ in range(rng.choice((0, 1, 1, 2))):
-        if rng.random() < 0.5:
-            draft.given(other_item, rng.choice([fact.name for fact in draft.facts]) if rng.random() < 0.5 else None)
+    for _ in range(rng.choices((0, 1, 2), (0.5, 0.38, 0.12))[0]):
+        if rng.random() < 0.6:
+            draft.given(other_item, rng.choice([fact.name for fact in draft.facts]) if rng.random() < 0.2 else None)
         else:
-            draft.derived(rng.choice(tuple(SHAPES)), (rng.randrange(on_path),))
-    order = rng.sample(range(len(draft.facts)), len(draft.facts))
-    return Problem(tuple(draft.facts), tuple(path), tuple(order))
+            draft.derived(rng.choice(tuple(REVERSED if rng.random() < 0.7 else SHAPES)), (rng.randrange(on_path),))
+    return Problem(tuple(draft.facts), tuple(path), _telling_order(rng, on_path, len(draft.facts)))
+
+
+def _telling_order(rng: random.Random, on_path: int, facts: int) -> tuple[int, ...]:
+    """All facts shuffled: in one problem of four thoroughly, in the others by a few places; distractors anywhere."""
+    reach = facts if rng.random() < 0.25 else 3.0
+    places = [(i if i < on_path else rng.uniform(0, on_path)) + rng.uniform(0, reach) for i in range(facts)]
+    if reach > 3.0:
+        rng.shuffle(places)
+    return tuple(sorted(range(facts), key=places.__getitem__))

@@ -32,25 +32,30 @@ class Shape:
 
 
 PLAIN: dict[str, Shape] = {
+    "trails": Shape("{known} trails {new} by {k} {item}", PLUS, (2, 15)),
+    "beats": Shape("{known} beats {new} by {k} {item}", MINUS, (2, 15)),
+    "needs": Shape("{known} needs {k} more {item} to match {new}", PLUS, (2, 15)),
+    "finding": Shape("{known} would match {new} after finding {k} {item}", PLUS, (2, 15)),
+    "giving": Shape("{known} would match {new} after giving away {k} {item}", MINUS, (2, 15)),
+    "times": Shape("{known} needs {k} times as many {item} to match {new}", TIMES, (2, 3)),
+    "half": Shape("{known} needs half as many {item} to match {new}", DIVIDED, (2, 2)),
+}
+
+# The person who is not known yet comes first: rare, and hard for the policy to find in the text.
+REVERSED: dict[str, Shape] = {
     "more": Shape("{new} has {k} more {item} than {known}", PLUS, (2, 15)),
     "fewer": Shape("{new} has {k} fewer {item} than {known}", MINUS, (2, 15)),
-    "beats": Shape("{new} beats {known} by {k} {item}", PLUS, (2, 15)),
-    "needs": Shape("{new} needs {k} more {item} to match {known}", MINUS, (2, 15)),
-    "times": Shape("{new} has {k} times as many {item} as {known}", TIMES, (2, 3)),
-    "half": Shape("{new} has half as many {item} as {known}", DIVIDED, (2, 2)),
 }
 
 MISLEADING: dict[str, Shape] = {
-    "known_more": Shape("{known} has {k} more {item} than {new}", MINUS, (2, 15), PLUS, (0.68, 0.50)),
-    "known_fewer": Shape("{known} has {k} fewer {item} than {new}", PLUS, (2, 15), MINUS, (0.72, 0.60)),
+    "known_more": Shape("{known} has {k} more {item} than {new}", MINUS, (2, 15), PLUS, (0.66, 0.46)),
+    "known_fewer": Shape("{known} has {k} fewer {item} than {new}", PLUS, (2, 15), MINUS, (0.70, 0.56)),
     "known_twice": Shape("{known} has twice as many {item} as {new}", DIVIDED, (2, 2), TIMES, (0.58, 0.58)),
-    "known_half": Shape("{known} has half as many {item} as {new}", TIMES, (2, 2), DIVIDED, (0.40, 0.40)),
-    "giving": Shape("{new} would match {known} after giving away {k} {item}", PLUS, (2, 15), MINUS, (0.65, 0.42)),
-    "finding": Shape("{new} would match {known} after finding {k} {item}", MINUS, (2, 15), PLUS, (0.62, 0.40)),
+    "known_half": Shape("{known} has half as many {item} as {new}", TIMES, (2, 2), DIVIDED, (0.42, 0.42)),
 }
 
-SHAPES: dict[str, Shape] = PLAIN | MISLEADING
+SHAPES: dict[str, Shape] = PLAIN | REVERSED | MISLEADING
 
 GIVEN = "{new} has {k} {item}"
-TOGETHER = "{new} has as many {item} as {a} and {b} together"
+TOGETHER = "{a} and {b} together have as many {item} as {new}"
 QUESTION = "How many {item} does {new} have?"

@@ -30,7 +30,7 @@ def prompt_text(question: str) -> str:
 def build_tokenizer() -> Tokenizer:
     """The tokenizer, with its vocabulary read off the generator's own sentences (sorted, so always the same)."""
     split = pre_tokenizers.Split(Regex(WORD), "isolated")
-    words: set[str] = {SEPARATOR, " \\boxed{"}
+    words: set[str] = {SEPARATOR, " \\boxed{", ","}
     words |= {f" {digit}" for digit in range(10)} | {str(digit) for digit in range(10)}
     words |= {f" {word}" for word in itertools.chain(NAMES, ITEMS)}
     rng = random.Random(0)

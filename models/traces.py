@@ -2,7 +2,17 @@
 
 import random
 
-from models.problems import LARGEST, Fact, Problem, draw_misreadings, draw_problem, expression, solve, write_step
+from models.problems import (
+    LARGEST,
+    Fact,
+    Problem,
+    answer_sentence,
+    draw_misreadings,
+    draw_problem,
+    expression,
+    solve,
+    write_step,
+)
 
 MISREAD, SLIP, OPERAND, AMOUNT = "misread", "slip", "operand", "amount"
 
@@ -54,7 +64,7 @@ def corrupted_trace(problem: Problem, rng: random.Random) -> tuple[list[str], li
         arithmetic, value = _work_out(problem, fact, values, kind, rng)
         values[i] = value
         right = right and value == fact.value
-        steps.append(write_step(fact, arithmetic, value))
+        steps.append(write_step(problem.known_before(i), fact, arithmetic, value))
         labels.append(right)
         if i == last:
             break
@@ -62,8 +72,8 @@ def corrupted_trace(problem: Problem, rng: random.Random) -> tuple[list[str], li
             steps += _aside(problem, i, values)
             labels += [right] * (len(steps) - len(labels))
     boxed = values[last] if rng.random() < 0.98 else rng.randint(2, LARGEST)
-    steps[-1] += f" The answer is \\boxed{{{boxed}}}."
-    labels[-1] = right and last == problem.path[-1] and boxed == problem.asked.value
+    steps[-1] += answer_sentence(boxed)
+    labels[-1] = right and boxed == problem.asked.value
     return steps, labels
 
 
@@ -89,5 +99,5 @@ def _aside(problem: Problem, parent: int, values: dict[int, int]) -> list[str]:
     for i, fact in enumerate(problem.facts):
         if fact.parents == (parent,) and i not in problem.path and values[parent] == problem.facts[parent].value:
             arithmetic, value = expression(fact, [values[parent]], False)
-            return [write_step(fact, arithmetic, value)] if value is not None else []
+            return [write_step(problem.facts[parent], fact, arithmetic, value)] if value is not None else []
     return []

@@ -1,4 +1,4 @@
-"""Trains policy, reward model's trunk, or reward model: `python -m models.train policy --run RUN --steps N`.
+"""Trains the policy or the reward model: `python -m models.train policy --run RUN --steps N`.
 
 A run is a folder. Batches are a pure function of seed and step, and model, optimizer and step are saved together every
 two minutes, so a run that was cut goes on exactly where it stopped when the same command is given again.
@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from models.examples import Example, Examples
 from models.network import POLICY, REWARD, Llama
@@ -28,34 +30,41 @@ WARM_UP = 40
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run goes: share of the steps with falling learning rate, steps per extra problem length, drills a batch."""
+    """How a run goes: `peak` is its share of the optimizer's learning rates, `decay` the share of steps with falling
+    rate, `drills` the lines of bare arithmetic in each batch; problems have up to three steps until step `short`, then
+    one more every `lengthen` steps, up to eight."""
 
+    peak: float
     decay: float
-    curriculum: int
     drills: int
+    short: int
+    lengthen: int
+
+    def longest(self, step: int) -> int:
+        return max(3, min(8, 3 + (step - self.short) // self.lengthen))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Share of the learning rate: warm-up, a constant stretch, linear decay to zero."""
+        return self.peak * min(1.0, (step + 1) / WARM_UP, (steps - step) / (self.decay * steps))
 
 
-PLANS = {"policy": Plan(0.35, 250, 8), "trunk": Plan(0.0, 250, 8), "reward": Plan(0.9, 0, 0)}
+PLANS = {"policy": Plan(1.0, 0.28, 8, 1800, 120), "reward": Plan(0.8, 0.6, 0, -1000, 100)}
 
 
-def learning_rate_share(step: int, steps: int, decay: float) -> float:
-    """Warm-up, a constant stretch, then linear decay to zero over the last `decay` of the steps (none if 0)."""
-    return min(1.0, (step + 1) / WARM_UP, (steps - step) / (decay * steps) if decay else 1.0)
+def padded(rows: list[np.ndarray]) -> Tensor:
+    """The rows as one tensor (rows, longest), padded on the right with zeros."""
+    return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True)
 
 
-def padded(examples: list[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, targets and weights, each (examples, longest), padded on the right with zeros."""
-    shape = (len(examples), max(len(example.ids) for example in examples))
-    ids, targets, weights = (
-        torch.zeros(shape, dtype=torch.long),
-        torch.zeros(shape, dtype=torch.long),
-        torch.zeros(shape),
-    )
-    for row, example in enumerate(examples):
-        n = len(example.ids)
-        ids[row, :n], targets[row, :n] = torch.from_numpy(example.ids), torch.from_numpy(example.targets)
-        weights[row, :n] = torch.from_numpy(example.weights)
-    return ids, targets, weights
+def loss_of(logits: Tensor, examples: list[Example], labels: tuple[int, int]) -> Tensor:
+    """Summed, weighted cross-entropy of next words, and of the two label tokens (good, bad) against each other."""
+    good, bad = labels
+    targets, weights = padded([e.targets for e in examples]), padded([e.weights for e in examples])
+    words = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none") * weights.flatten()
+    marks, marked = padded([e.marks for e in examples]), padded([e.marked for e in examples])
+    odds = logits[..., good] - logits[..., bad]
+    total: Tensor = words.sum() + F.binary_cross_entropy_with_logits(odds, marks.to(odds), marked, reduction="sum")
+    return total
 
 
 @dataclass
@@ -86,23 +95,30 @@ class Run:
         part.replace(self.folder / "state.pt")
 
 
-def train(run: Run, draw: Callable[[random.Random, int], list[Example]], plan: Plan, steps: int, seed: int) -> None:
+def train(
+    run: Run,
+    draw: Callable[[random.Random, int], list[Example]],
+    labels: tuple[int, int],
+    plan: Plan,
+    steps: int,
+    seed: int,
+) -> None:
     """Trains until `steps`, printing loss and speed every 50 steps."""
     saved = started = time.monotonic()
     tokens, total, count = 0, 0.0, 0.0
     while run.step < steps:
-        longest = min(8, 2 + run.step // plan.curriculum) if plan.curriculum else 8
+        longest = plan.longest(run.step)
         examples = sorted(draw(random.Random(f"{seed}/{run.step}"), longest), key=lambda example: len(example.ids))
-        weight = sum(float(example.weights.sum()) for example in examples)
+        weight = sum(float(example.weights.sum() + example.marked.sum()) for example in examples)
         for i in range(0, len(examples), CHUNK):
-            ids, targets, weights = padded(examples[i : i + CHUNK])
-            losses = F.cross_entropy(run.forward(ids).flatten(0, 1), targets.flatten(), reduction="none")
-            loss = (losses * weights.flatten()).sum()
+            chunk = examples[i : i + CHUNK]
+            ids = padded([example.ids for example in chunk])
+            loss = loss_of(run.forward(ids), chunk, labels)
             torch.autograd.backward(loss / weight)
             tokens += ids.numel()
             total += loss.item()
         count += weight
-        run.optimizer.step(learning_rate_share(run.step, steps, plan.decay))
+        run.optimizer.step(plan.rate(run.step, steps))
         run.step += 1
         if run.step % 50 == 0:
             speed = int(tokens / (time.monotonic() - started))
@@ -121,7 +137,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run; resumed if it exists")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=24, help="problems per step")
-    parser.add_argument("--trunk", type=Path, help="reward only: state.pt of the trunk to start from")
+    parser.add_argument("--policy", type=Path, help="reward only: state.pt of the policy to start from")
     parser.add_argument("--samples", type=Path, help="reward only: the policy's own samples, see models.own_samples")
     parser.add_argument(
         "--compile", action="store_true", help="needs a C++ compiler; the policy trains 1.25 times as fast"
@@ -129,8 +145,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if arguments.what == "reward" and not (arguments.trunk and arguments.samples):
-        parser.error("reward needs --trunk and --samples; train the trunk and run models.own_samples first")
+    if arguments.what == "reward" and not (arguments.policy and arguments.samples):
+        parser.error("reward needs --policy and --samples; train the policy and run models.own_samples first")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     tokenizer = build_tokenizer()
@@ -138,19 +154,19 @@ def main() -> None:
     model = Llama(POLICY if arguments.what == "policy" else REWARD, tokenizer.get_vocab_size())
     own: list[Example] = []
     if arguments.what == "reward":
-        model.load_state_dict(torch.load(arguments.trunk)["model"])
+        model.grow_from(torch.load(arguments.policy)["model"])
         own = examples.own(arguments.samples)
     one = examples.policy if arguments.what == "policy" else examples.reward
 
     def draw(rng: random.Random, longest: int) -> list[Example]:
         drawn = [examples.drill(rng) for _ in range(plan.drills)]
-        share = arguments.batch * 2 // 3 if own else 0
+        share = arguments.batch // 2 if own else 0
         return drawn + rng.choices(own, k=share) + [one(rng, longest) for _ in range(arguments.batch - share)]
 
     forward = torch.compile(model, dynamic=True) if arguments.compile else model
     run = Run(arguments.run, model, Muon(model), forward)
     run.resume()
-    train(run, draw, plan, arguments.steps, arguments.seed)
+    train(run, draw, (examples.good, examples.bad), plan, arguments.steps, arguments.seed)
 
 
 if __name__ == "__main__":

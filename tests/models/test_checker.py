@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from models.checker import boxed_answer, check
+from models.checker import boxed_answer, check, error_place
 from models.problems import Problem, draw_problem, solve
 from models.shapes import MISLEADING
 from models.traces import corrupted_trace
@@ -37,7 +37,7 @@ def test_a_wrong_sum_is_wrong_from_its_step_on(problem: Problem) -> None:
     """Hand-written: the third step states another value, the rest is as in the gold solution."""
     steps = solve(problem)
     fact = problem.facts[problem.path[2]]
-    steps[2] = f"Since {fact.sentence}, {fact.name} has 1 + 1 = {fact.value + 1} {fact.item}."
+    steps[2] = f"From Al: {fact.sentence} so {fact.name} has 1 + 1 = {fact.value + 1} {fact.item}."
     verdict = check(problem, "\n\n".join(steps))
     assert verdict.prefix_right == (True, True, False, False)
     assert verdict.right  # the box still holds the value asked for
@@ -96,3 +96,13 @@ def test_the_last_box_counts() -> None:
     """Of several boxes the last is the answer, none gives None."""
     assert boxed_answer("\\boxed{1} then \\boxed{ 2 }") == "2"
     assert boxed_answer("no box") is None
+
+
+def test_the_place_of_an_error_is_where_the_step_leaves_the_true_one(problem: Problem) -> None:
+    """A misread first step departs from the right one at the sign; a true step is shared to its end."""
+    right, wrong = solve(problem)[0], solve(problem, frozenset({problem.path[0]}))[0]
+    place = error_place(problem, wrong)
+    assert wrong[:place] == right[:place]
+    assert wrong[place] in "+-*/"
+    assert error_place(problem, right) == len(right)
+    assert error_place(problem, "€") == 0

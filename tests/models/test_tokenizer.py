@@ -49,7 +49,7 @@ def test_each_digit_is_a_token(tokenizer: Tokenizer) -> None:
 
 def test_a_separator_within_a_text_is_found_as_one_token(tokenizer: Tokenizer) -> None:
     """A text split after the separator has the same ids as its parts."""
-    parts = ["Since Bo beats Al by 5 pens, Bo has 12 + 5 = 17 pens.\n\n", "Since Cy beats Bo by 2 pens,"]
+    parts = ["From Al: Bo beats Al by 5 pens so Bo has 12 + 5 = 17 pens.\n\n", "From Bo: Cy beats Bo by 2 pens"]
     assert ids(tokenizer, "".join(parts)) == [token for part in parts for token in ids(tokenizer, part)]
 
 
