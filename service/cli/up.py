@@ -16,7 +16,7 @@ from service.stack.lifecycle import run_stack, start_detached, stop_stack
 from service.stack.plan import plan_stack
 from service.stack.state import State, StateDir
 
-QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. How many pens does Bo have?"
+QUESTION = "Al has 12 pens. Al has 5 fewer pens than Bo. Bo needs 4 more pens to match Cy. How many pens does Cy have?"
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once it can answer, and leave it running.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the commands that would be run.")]

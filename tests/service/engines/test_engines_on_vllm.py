@@ -20,8 +20,8 @@ pytestmark = pytest.mark.stack
 PRM = Path(__file__).resolve().parents[3] / "models" / "tiny-prm"
 QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. Cy has 3 fewer pens than Bo. How many pens does Cy have?"
 STEPS = [
-    "Since Bo has 5 more pens than Al, Bo has 12 + 5 = 17 pens.\n\n",
-    "Since Cy has 3 fewer pens than Bo, Cy has 17 - 3 = 15 pens. The answer is \\boxed{15}.",
+    "From Al: Bo beats Al by 5 pens so Bo has 12 + 5 = 17 pens.\n\n",
+    "From Bo: Cy trails Bo by 3 pens so Cy has 17 - 3 = 15 pens. The answer is \\boxed{15}.",
 ]
 
 
