@@ -116,6 +116,12 @@ class GatewaySettings(Strict):
     port: int = Field(8080, ge=1, le=65535)
     max_body_bytes: int = Field(1_000_000, ge=1024)
 
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the gateway: one that listens everywhere is reached on 127.0.0.1."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
 
 def _redis_url(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):

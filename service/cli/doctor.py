@@ -101,8 +101,7 @@ async def _ray(address: str | None) -> Finding:
 
 
 async def _gateway(settings: Settings) -> Finding:
-    host = settings.gateway.host.replace("0.0.0.0", "127.0.0.1")
-    url = f"http://{host}:{settings.gateway.port}/readyz"
+    url = f"{settings.gateway.url}/readyz"
     try:
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             reply = await client.get(url)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from service.settings import GatewaySettings
 from service.settings_file import load_settings
 from strategies.selection import Selection, StepAggregate
 
@@ -27,10 +26,4 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else 
 
 def gateway_url(asked: str | None) -> str:
     """Return `asked`, or where the configured gateway listens. Raises `ConfigError` as `load_settings` does."""
-    return asked if asked is not None else address(load_settings().gateway)
-
-
-def address(gateway: GatewaySettings) -> str:
-    """Return the URL under which this machine reaches the gateway."""
-    host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::", "") else gateway.host
-    return f"http://[{host}]:{gateway.port}" if ":" in host else f"http://{host}:{gateway.port}"
+    return asked if asked is not None else load_settings().gateway.url

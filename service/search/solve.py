@@ -47,10 +47,7 @@ async def solve(
         reward_account=Account(request.budget.reward_tokens),
     )
     stopped_by = await driver.run()
-    if driver.unscorable and all(candidate.score is None for candidate in strategy.ranking()):
-        raise next(iter(driver.unscorable.values()))
-    warnings = _warnings(request, strategy, driver)
-    return _result(request, strategy, driver.counter, stopped_by, warnings, time.perf_counter() - begun)
+    return _result(request, strategy, driver, stopped_by, time.perf_counter() - begun)
 
 
 async def _prompt_ids(request: SearchRequest, policy: Policy) -> tuple[int, ...]:
@@ -84,15 +81,11 @@ def _sampling(request: SearchRequest, defaults: SamplingDefaults) -> Sampling:
 
 
 def _result(
-    request: SearchRequest,
-    strategy: Strategy,
-    counter: Counter,
-    stopped_by: str,
-    warnings: tuple[str, ...],
-    seconds: float,
+    request: SearchRequest, strategy: Strategy, driver: Driver, stopped_by: str, seconds: float
 ) -> SearchResult:
-    ranking = strategy.ranking()
-    votes = strategy.votes()
+    ranking, votes, counter = strategy.ranking(), strategy.votes(), driver.counter
+    if driver.unscorable and all(candidate.score is None for candidate in ranking):
+        raise next(iter(driver.unscorable.values()))
     chosen = _distinct(ranking, request.n)
     if not chosen:
         raise _no_answer(stopped_by, request)
@@ -103,17 +96,17 @@ def _result(
         confidence=_confidence(chosen[0], votes),
         stopped_by=stopped_by,
         usage=counter.usage({c.node for c in chosen}),
-        warnings=warnings,
+        warnings=_warnings(request.n, len(chosen), len(driver.unscorable)),
         seconds=seconds,
     )
 
 
-def _warnings(request: SearchRequest, strategy: Strategy, driver: Driver) -> tuple[str, ...]:
+def _warnings(asked: int, found: int, unscorable: int) -> tuple[str, ...]:
     warnings = []
-    if (found := len(_distinct(strategy.ranking(), request.n))) < request.n:
-        warnings.append(f"n={request.n} distinct answers were asked for, the candidates gave {found}.")
-    if driver.unscorable:
-        warnings.append(f"{len(driver.unscorable)} candidates are too long for the reward model and have no score.")
+    if found < asked:
+        warnings.append(f"n={asked} distinct answers were asked for, the candidates gave {found}.")
+    if unscorable:
+        warnings.append(f"{unscorable} candidates are too long for the reward model and have no score.")
     return tuple(warnings)
 
 

@@ -165,8 +165,7 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
     command += ["--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
     # Longer than the pools of httpx and openai keep a connection, or a request meets one that is just being closed.
     command += ["--timeout-keep-alive", "75"]
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    url = settings.gateway.url
     after = tuple(name for name in others if name in ("redis", "workers"))
     return Part(
         "gateway", command, url, partial(ready.http_answers, f"{url}/healthz"), environment, after, bound_to="workers"

@@ -1,6 +1,6 @@
 import pytest
 
-from service.cli.options import address, gateway_url
+from service.cli.options import gateway_url
 from service.settings import GatewaySettings
 
 
@@ -16,7 +16,7 @@ from service.settings import GatewaySettings
 )
 def test_the_gateways_address_can_be_reached_from_here(host: str, url: str) -> None:
     """Listening everywhere includes this machine; an IPv6 address stands in brackets."""
-    assert address(GatewaySettings(host=host, port=9000)) == url
+    assert GatewaySettings(host=host, port=9000).url == url
 
 
 def test_without_an_option_the_configuration_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
