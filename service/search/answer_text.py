@@ -5,6 +5,8 @@ Choices that decide which votes pool:
 - A percent sign, a currency and a unit are dropped: `50\\%`, `\\$50` and `50 cm` are `50`. A question that asks "how
   many percent" has `50` and `50\\%` among its right answers, and graders of this field take both; `0.5` stays apart.
 - `52_8` keeps its base. A time of day (`4:30`) is text; any other `a:b` is a ratio.
+- A degree sign is a unit, except in the argument of a trigonometric function. `3 million` is 3,000,000.
+- `AB = 5`, `\\angle A = 5` and `\\text{Area} = 5` are `5`, as `x = 5` is.
 - Words compare without case, brackets and full stops: `\\text{(C)}` is `c`, `4:30 p.m.` is `4:30pm`.
 """
 
@@ -12,35 +14,13 @@ import hashlib
 import re
 from fractions import Fraction
 
+from service.search.answer_unicode import latex_of
+
 LONGEST_PARSED = 500
 """Characters. Final answers are shorter, and a parser's time grows faster than the length."""
 
-_SYMBOLS = {
-    "\N{MINUS SIGN}": "-",
-    "\N{EN DASH}": "-",
-    "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{MIDDLE DOT}": r"\cdot ",
-    "\N{DIVISION SIGN}": "/",
-    "\N{SQUARE ROOT}": r"\sqrt ",
-    "\N{GREEK SMALL LETTER PI}": r"\pi ",
-    "\N{INFINITY}": r"\infty ",
-    "\N{DEGREE SIGN}": "",
-    "\N{SUPERSCRIPT TWO}": "^2",
-    "\N{SUPERSCRIPT THREE}": "^3",
-    "\N{VULGAR FRACTION ONE HALF}": r"\frac12",
-    "\N{VULGAR FRACTION ONE QUARTER}": r"\frac14",
-    "\N{VULGAR FRACTION THREE QUARTERS}": r"\frac34",
-    "\N{UNION}": r"\cup ",
-    "\N{EMPTY SET}": r"\emptyset ",
-    "\N{LESS-THAN OR EQUAL TO}": r"\le ",
-    "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
-    "\N{PLUS-MINUS SIGN}": r"\pm ",
-    "\N{NO-BREAK SPACE}": " ",
-    "\N{NARROW NO-BREAK SPACE}": " ",
-    "\N{EURO SIGN}": "",
-    "\N{POUND SIGN}": "",
-}
-_UNICODE = str.maketrans(_SYMBOLS)
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+"""Powers of ten."""
 
 _TEXT = r"\\(?:text|textbf|textit|textrm|textsf|mbox|hbox|mathrm|mathbf|mathit|mathsf)\s?"
 _WHOLLY_TEXT = re.compile(_TEXT + r"\{([^{}]*)\}")
@@ -50,17 +30,17 @@ _PLAIN_UNIT = re.compile(
     r"(?:\s+[A-Za-z]+|/[A-Za-z]+)*(?:\^\{?[23]\}?)?$"
 )
 _NOT_UNITS = re.compile(
-    r"\b(?:and|or|pi|sqrt|sin|cos|tan|cot|log|mod|hundred|thousand|million|billion|trillion|dozen)\b", re.I
+    r"\b(?:and|or|pi|sqrt|sin|cos|tan|cot|log|mod|dozen|[ap]\.?m|tenths?|(?:" + "|".join(_SCALES) + r")(?:ths?)?)\b",
+    re.I,
 )
+_DEGREE = r"(?:\s?\^\s?(?:\\circ|\{\s?\\circ\s?\})|\\degree(?![A-Za-z]))"
 
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"[\x00-\x08\x0b-\x1f\x7f]", ""),
         (r"(?<!\\)\\[()\[\]$%!]|[$%]|\\displaystyle(?![A-Za-z])|\\(?:left|right)(?![A-Za-z])", ""),
         (r"(?<!\\)\\[,;: ]|~|\\quad(?![A-Za-z])", " "),
         (r"\{,\}", ","),
-        (r"\^\s?(?:\\circ|\{\s?\\circ\s?\})|\\degree(?![A-Za-z])", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\frac ?([A-Za-z\d]) ?([A-Za-z\d])", r"\\frac{\1}{\2}"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset "),
@@ -69,6 +49,23 @@ _REWRITES = tuple(
         (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])", r"\\infty "),
         (r"(?<![A-Za-z\\])(?=(?:sin|cos|tan|cot|log|ln)[ (\\])", r"\\"),
+        (
+            r"(\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])(?:\s?\^\s?\{?\d\}?)?\s?[({]?\s?)(\d+(?:\.\d+)?)" + _DEGREE,
+            r"\1(\\frac{\2\\pi}{180})",
+        ),
+        (_DEGREE, ""),
+        # `3\text{ million dollars}` is `3\times 10^{6} dollars`, whose unit goes as any other.
+        (_TEXT + r"\{\s*((?:" + "|".join(_SCALES) + r")s?\b[^{}]*)\}", r" \1"),
+        *((r"(?<=[\d})])\s*" + word + r"s?\b", rf"\\times 10^{{{power}}}") for word, power in _SCALES.items()),
+        (r"(?<=\d)\s?\^\s?(\{\s?)?" + _TEXT + r"\{(?:st|nd|rd|th)\}(?(1)\s?\})", ""),
+        # A vector is no unit: 3\mathbf{i} is not three.
+        (r"\\(?:mathbf|boldsymbol|vec|hat)\s?\{([A-Za-z])\}", r" \1"),
+        # A product, which math-verify reads as a mixed number: 2(3). Of \log_2(8) and f(2) nothing is changed.
+        (
+            r"((?<![\w.^{}])\d+(?:\.\d+)?|(?<![A-Za-z}_^])\(-?\d+(?:\.\d+)?\)) ?"
+            r"(?=\((?:[\d\s.+*/^{}-]|\\(?:frac|sqrt))+\))",
+            r"\1\\cdot ",
+        ),
         (r"\*\*", "^"),
         (r"<=", r"\\le "),
         (r">=", r"\\ge "),
@@ -76,10 +73,13 @@ _REWRITES = tuple(
     )
 )
 _LEADING = re.compile(r"^(?:=|\\approx(?![A-Za-z]))\s*")
-_TRAILING = re.compile(r"(?:\\|(?<!\.)[.,;])$")
+_TRAILING = re.compile(r"(?:\\|(?<!\.)[.,;])+$")
+_NAMED = re.compile(
+    r"^(?:(?:m?\s?\\(?:angle|overline)\s?\{?[A-Z]{1,4}\}?|[A-Z]{2,4}|" + _TEXT + r"\{[^{}]*\})\s?=\s?)+"
+)
 
 _DECIMAL = re.compile(r"(?:\d+|\d{1,3}(?:[ ,]\d{3})+)(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|\.\d+")
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s?\{(\d+)\}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s?(?:\{(\d+)\}|(\d))")
 _FRACTION = re.compile(r"\\frac\s?(?:(\d)|\{\s?(-?\d+)\s?\})\s?(?:(\d)|\{\s?(-?\d+)\s?\})|(\d+)\s?/\s?(\d+)")
 _MIXED = re.compile(r"(\d+)\s?(?=\\frac)|(\d+) (?=\d+/)")
 _ASSIGNED = re.compile(r"^[A-Za-z](?:_\{?\w\}?)?\s?=\s?")
@@ -93,10 +93,10 @@ _LONG_WORD = re.compile(r"(?<![A-Za-z\\])(?!sqrt|[bpvBV]?matrix|array|cases|alig
 
 def tidy(text: str) -> str:
     """Return `text` in one notation: no units, currencies or spacing commands, one form of each LaTeX command."""
-    text = text.translate(_UNICODE)
+    text = latex_of(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = _LEADING.sub("", _TRAILING.sub("", text.strip()).strip())
+    text = _NAMED.sub("", _LEADING.sub("", _TRAILING.sub("", text.strip()).strip()))
     while whole := _WHOLLY_TEXT.fullmatch(text):
         text = whole[1].strip()
     return _without_unit(text).strip()
@@ -122,7 +122,8 @@ def _unsigned(text: str) -> Fraction | None:
     if _DECIMAL.fullmatch(text):
         return Fraction(re.sub("[ ,]", "", text))
     if repeating := _REPEATING.fullmatch(text):
-        whole, fixed, period = repeating.groups()
+        whole, fixed, *periods = repeating.groups()
+        period = periods[0] or periods[1]
         fixed_value = Fraction(int(whole + fixed or "0"), 10 ** len(fixed))
         return fixed_value + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
     mixed = _MIXED.match(text)

@@ -6,6 +6,7 @@ value at three fixed points: two formulas that agree there to 20 digits are the 
 symmetric and transitive.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from fractions import Fraction
@@ -18,7 +19,11 @@ from sympy.core.relational import Relational
 
 _TWO_NUMBERS = re.compile(r"-?[\d.]+(?: [\d.]+)+")
 """math-verify adds them, as if they were a whole number and a fraction."""
+_LEFT_OUT = re.compile(r"\\[lc]?dots|\.\.\.")
+"""math-verify reads 1, 2, ..., 9 as the set of the three."""
+_OR = re.compile(r"\bor\b|\\(?:cup|vee|lor)\b")
 
+_DEEPEST = 16
 _POINTS = 3
 _PRECISION = 40
 _SIGNIFICANT = 20
@@ -34,7 +39,13 @@ class Unreadable(Exception):
 
 
 def formulas(tidied: str) -> list[sympy.Basic]:
-    """Parse a tidied answer with math-verify; the empty list where it is no formula. Must run on the main thread."""
+    """Parse a tidied answer with math-verify; the empty list where it is no formula, or one of more than 16 levels.
+
+    Must run on the main thread.
+    """
+    levels = itertools.accumulate((c in "{([") - (c in "})]") for c in tidied)
+    if max(levels, default=0) > _DEEPEST:  # a tower of powers would cost the process its life
+        return []
     config = [LatexExtractionConfig()]
     # math-verify's own time-out is off: it cannot interrupt C code, and the parent process kills this one.
     parsed = parse(f"${tidied}$", config, fallback_mode="no_fallback", parsing_timeout=None)
@@ -44,9 +55,9 @@ def formulas(tidied: str) -> list[sympy.Basic]:
 def value_key(tidied: str) -> str:
     """Return the canonical key of a tidied answer. Raises `Unreadable`, and whatever sympy raises."""
     parsed = formulas(tidied)
-    if not parsed or _TWO_NUMBERS.fullmatch(tidied):
+    if not parsed or _TWO_NUMBERS.fullmatch(tidied) or _LEFT_OUT.search(tidied):
         raise Unreadable(tidied)
-    return _key(parsed[0])
+    return _key(parsed[0] if _OR.search(tidied) else _narrowed(parsed[0]))
 
 
 def _key(e: sympy.Basic) -> str:
@@ -61,6 +72,18 @@ def _key(e: sympy.Basic) -> str:
     if isinstance(e, sympy.Expr):
         return _value(_evaluated(e))
     raise Unreadable(str(type(e)))
+
+
+def _narrowed(e: sympy.Basic) -> sympy.Basic:
+    """Return the common solutions of inequalities, or `e` where there are none: "x < 1, x > 3" is meant as "or"."""
+    if not isinstance(e, sympy.FiniteSet) or not all(isinstance(r, Relational) for r in e.args):
+        return e
+    if any(isinstance(r, sympy.Eq) for r in e.args):
+        return e
+    if len(e.free_symbols) != 1:
+        raise Unreadable("inequalities in several unknowns")
+    common = sympy.Intersection(*map(_solutions, e.args))
+    return e if common is sympy.S.EmptySet else common
 
 
 def _listed(left: str, keys: Iterable[str], right: str) -> str:
@@ -113,13 +136,23 @@ def _relation_key(e: sympy.And | Relational) -> str:
                 return _key(other)
         if not e.free_symbols:  # 2 + 3 = 5
             return _key(e.rhs)
-        return "0 = " + _up_to_scale(e.lhs - e.rhs, signed=False)
+        difference = e.lhs - e.rhs
+        return _solved_for_y(difference) or "0 = " + _up_to_scale(difference, signed=False)
     if len(e.free_symbols) == 1:
         return _set_key(_solutions(e))
     if isinstance(e, sympy.Ne):
         return "0 != " + _up_to_scale(e.lhs - e.rhs, signed=False)
     strict = isinstance(e, sympy.StrictGreaterThan | sympy.StrictLessThan)
     return ("0 < " if strict else "0 <= ") + _up_to_scale(e.gts - e.lts, signed=True)
+
+
+def _solved_for_y(difference: sympy.Expr) -> str | None:
+    """Return the key of `f(x)` where `difference = 0` says `y = f(x)`: 2x - y + 3 = 0 is the line y = 2x + 3."""
+    for y in difference.free_symbols:
+        slope = difference.diff(y)
+        if y.name == "y" and len(difference.free_symbols) > 1 and slope.is_number and slope != 0:
+            return _key(-difference.subs(y, 0) / slope)
+    return None
 
 
 def _is_name(e: sympy.Basic) -> bool:
@@ -147,6 +180,9 @@ def _evaluated(e: sympy.Basic) -> sympy.Basic:
         return e if e.is_Atom or isinstance(e, sympy.Sum | sympy.Product) else _evaluated(e)
     args = [_evaluated(a) for a in e.args]
     _refuse_giants(e, args)
+    if isinstance(e, sympy.Pow) and args[0].is_negative and args[1].is_Rational and args[1].q % 2 == 1:
+        # Odd roots of negative numbers are real at school, not the principal complex ones.
+        return (-1) ** (args[1].p % 2) * (-args[0]) ** args[1]
     return e.func(*args)
 
 
@@ -175,7 +211,8 @@ def _value(e: sympy.Basic) -> str:
 def _at_points(e: sympy.Basic) -> list[sympy.Basic]:
     if e.atoms(AppliedUndef):
         raise Unreadable("an unknown function")
-    return [e.xreplace({s: _coordinate(s.name, point) for s in e.free_symbols}) for point in range(_POINTS)]
+    points = ({s: _coordinate(s.name, point) for s in e.free_symbols} for point in range(_POINTS))
+    return [_evaluated(e.xreplace(point)) for point in points]
 
 
 def _coordinate(name: str, point: int) -> sympy.Rational:

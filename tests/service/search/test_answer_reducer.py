@@ -54,7 +54,10 @@ async def _process(reducer: AnswerReducer, text: str) -> int:
 
 async def _gone(pid: int) -> bool:
     for _ in range(100):
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:  # not asked beforehand: it may go between the two questions
             return True
         await asyncio.sleep(0.02)
     return False
