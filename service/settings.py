@@ -65,11 +65,28 @@ class Engine(Strict):
         return SecretStr(value) if value else None
 
 
+class StepForm(Strict):
+    """How a policy's text is cut into steps, each of which the reward model scores and a search may build on."""
+
+    separators: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("\n\n",), description="Each ends a step; of several at one place the longest."
+    )
+    headings: tuple[Annotated[str, Field(pattern=r"^[^\n]*[^\s][^\n]*$")], ...] = Field(
+        (), description="Each begins a step where it begins a line: `## Step`, `Step N:`. N alone is any number."
+    )
+    thinking: Literal["tags", "opened", "steps"] = Field(
+        "tags",
+        description="What a thinking part in front of the solution is. tags: <think>…</think> is no step. opened: the "
+        "same, and the chat template has written <think> already. steps: it is cut into steps like the rest.",
+    )
+    end_at_answer: bool = Field(True, description="A finished step that holds a \\boxed{…} answer is the last one.")
+
+
 class PolicySettings(Engine):
     """A policy model: what writes solutions."""
 
     prompt: PromptForm = PromptForm()
-    step_separator: str = Field("\n\n", min_length=1)
+    steps: StepForm = StepForm()
     sampling: SamplingDefaults = SamplingDefaults()
     price: Price | None = None
 
