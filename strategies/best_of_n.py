@@ -1,18 +1,19 @@
-"""Best-of-N with a process reward model: sample N solutions, score their steps, select by score.
+"""Best-of-N: sample N solutions, score them with a process reward model or by the policy's certainty, select by score.
 
 `best` takes the highest score (Cobbe et al. 2021, arXiv:2110.14168); `weighted_vote` sums the scores per answer
 (Li et al. 2022, arXiv:2206.02336; "best-of-N weighted" in Snell et al. 2024, arXiv:2408.03314).
 """
 
-from functools import partial
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from strategies.early_stop import Rule, ScoreRace, VoteRace, available
 from strategies.flat import Flat
+from strategies.progress import Scoring
 from strategies.protocol import Strategy
-from strategies.selection import aggregate, by_score, by_weighted_vote
-from strategies.spec import ScoreSpec, Spec
+from strategies.selection import by_score, by_weighted_vote
+from strategies.spec import ONE_RETURNED, ScoreSpec, Spec
 
 
 class BestOfN(Spec):
@@ -20,10 +21,27 @@ class BestOfN(Spec):
 
     name: Literal["best_of_n"] = "best_of_n"
     samples: int = Field(16, ge=1, le=1024, description="Number of candidates, N.")
+    early_stop: Literal["exact", "off"] | None = Field(
+        None,
+        description="exact: cut candidates that cannot change the winner any more; off: none. Default: exact, and off "
+        "where n > 1 or scores are not in [0, 1].",
+    )
+    economy: bool = Field(
+        False,
+        description="Slower, cheaper. weighted_vote: start only as many candidates as could decide the vote if they "
+        "agreed. best: keep four in flight, so that later ones are cut against earlier ones.",
+    )
+
+    @field_validator("economy")
+    @classmethod
+    def _saves(cls, economy: bool, info: ValidationInfo) -> bool:
+        if economy and info.data.get("early_stop") == "off":
+            raise ValueError("it saves by early stopping, which is off: without that it would only be slower")
+        return economy
 
     @property
     def needs_scores(self) -> bool:
-        """Every finished step is scored."""
+        """Every finished step is scored, or every finished candidate."""
         return True
 
     @property
@@ -31,7 +49,16 @@ class BestOfN(Spec):
         """N."""
         return self.samples
 
-    def build(self, score: ScoreSpec) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
         """Return the state machine."""
-        rank = by_score if score.select == "best" else by_weighted_vote
-        return Flat(self.samples, rank, aggregate=partial(aggregate, how=score.steps))
+        hindrance = None if returned == 1 else ONE_RETURNED
+        if not score.bounded:
+            hindrance = f"scores from {score.source} are not in [0, 1], so that nothing bounds those to come"
+        best = score.select == "best"
+        rule: Rule | None = None
+        if available(self.early_stop, economy=self.economy, hindrance=hindrance):
+            rule = ScoreRace(self.samples) if best else VoteRace(self.samples)
+        scoring: Scoring = score.steps if score.needs_reward_model else "certainty"
+        return Flat(
+            self.samples, by_score if best else by_weighted_vote, scoring=scoring, rule=rule, economy=self.economy
+        )

@@ -5,12 +5,16 @@ Wang et al. 2022, "Self-Consistency Improves Chain of Thought Reasoning in Langu
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from strategies.adaptive_consistency import AdaptiveConsistency
+from strategies.early_stop import Rule, VoteRace, available
 from strategies.flat import Flat
 from strategies.protocol import Strategy
 from strategies.selection import by_majority
-from strategies.spec import ScoreSpec, Spec
+from strategies.spec import ONE_RETURNED, ScoreSpec, Spec
+
+_DEFAULT_ERROR = 0.05
 
 
 class MajorityVote(Spec):
@@ -18,6 +22,35 @@ class MajorityVote(Spec):
 
     name: Literal["majority_vote"] = "majority_vote"
     samples: int = Field(16, ge=1, le=1024, description="Number of candidates, N.")
+    early_stop: Literal["exact", "beta", "off"] | None = Field(
+        None,
+        description="exact: stop when the winner cannot change any more; beta: when it probably would not (Beta "
+        "criterion of adaptive consistency, with `error`); off: never. Default: exact, and off where n > 1.",
+    )
+    error: float | None = Field(
+        None,
+        gt=0,
+        lt=0.5,
+        description=f"beta only: the chance, at one look, that the leader is not the more frequent of the two leading "
+        f"answers. There are many looks: over all of them the chance is larger. Default: {_DEFAULT_ERROR}.",
+    )
+    economy: bool = Field(
+        False, description="Start only as many candidates as could decide the vote if they agreed: slower, cheaper."
+    )
+
+    @field_validator("error")
+    @classmethod
+    def _has_criterion(cls, error: float | None, info: ValidationInfo) -> float | None:
+        if error is not None and info.data.get("early_stop") != "beta":
+            raise ValueError('it belongs to early_stop "beta"')
+        return error
+
+    @field_validator("economy")
+    @classmethod
+    def _saves(cls, economy: bool, info: ValidationInfo) -> bool:
+        if economy and info.data.get("early_stop") == "off":
+            raise ValueError("it saves by early stopping, which is off: without that it would only be slower")
+        return economy
 
     @property
     def needs_scores(self) -> bool:
@@ -29,6 +62,15 @@ class MajorityVote(Spec):
         """N."""
         return self.samples
 
-    def build(self, score: ScoreSpec) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
         """Return the state machine."""
-        return Flat(self.samples, by_majority)
+        hindrance = None if returned == 1 else ONE_RETURNED
+        rule: Rule | None = None
+        if available(self.early_stop, economy=self.economy, hindrance=hindrance):
+            rule = self._rule()
+        return Flat(self.samples, by_majority, rule=rule, economy=self.economy)
+
+    def _rule(self) -> Rule:
+        if self.early_stop == "beta":
+            return AdaptiveConsistency(self.samples, _DEFAULT_ERROR if self.error is None else self.error)
+        return VoteRace(self.samples)

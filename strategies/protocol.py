@@ -46,9 +46,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop the stream and the pending score of `node`: nothing more about it matters."""
+    """Stop the stream and the pending score of `node`: nothing more about it matters.
+
+    What the stream had set aside and did not use is free again for other streams, unless `forgo` is true: then it is
+    saved, and nothing else is bought with it.
+    """
 
     node: Path
+    forgo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ Action = Sample | Score | Cancel | Finish
 class Step:
     """Step number `index` (from 0, counted within `node`) of a stream is complete.
 
-    `text` is as the policy wrote it, the separator that ends it included: a stream's steps joined are its text.
+    `text` is as the policy wrote it, the separator that ends it included: a stream's steps joined are its text, but for
+    a thinking part in front, which is no step.
     """
 
     node: Path
@@ -80,13 +86,15 @@ class Step:
 class Ended:
     """The stream of `node` ended; all its steps have been told. `text` is all it wrote, separators included.
 
-    `answer` is `None` where the text holds none.
+    `answer` is `None` where the text holds none. `certainty` is what the policy's own log-probabilities say of the
+    whole text, where that was asked for (`ScoreSpec.source`).
     """
 
     node: Path
     reason: EndReason
     text: str
     answer: Answer | None
+    certainty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +115,14 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There is no budget left for what was `wanted` of `node`: its stream never starts, or its score never comes."""
+    """What was `wanted` of `node` cannot be had: its stream never starts, or its score never comes.
+
+    `because` there is no budget left for it, or because its length exceeds the reward model's context.
+    """
 
     node: Path
     wanted: Literal["sample", "score"]
+    because: Literal["budget", "length"] = "budget"
 
 
 Event = Step | Ended | Scored | Cancelled | Refused
@@ -123,8 +135,9 @@ Event = Step | Ended | Scored | Cancelled | Refused
 class Candidate:
     """One solution a search has to show.
 
-    `scores` has one entry in [0, 1] per scored step; `score` is their aggregate, `None` without a reward model or
-    before its scores have come; `finished` is false for what was cut by a token cap or the deadline.
+    `scores` has one entry in [0, 1] per scored step; `score` is their aggregate, or the policy's certainty where that
+    judges, and `None` where nothing does or the candidate is not whole. `ended` is `None` for what was stopped before
+    its own end.
     """
 
     node: Path
@@ -132,12 +145,12 @@ class Candidate:
     answer: Answer | None
     scores: tuple[float, ...]
     score: float | None
-    finished: bool
+    ended: EndReason | None
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The share in [0, 1] of all votes (weighted where the strategy weighs them) that one answer has."""
+    """One answer with its share in [0, 1] of all votes that were counted, weighted where the strategy weighs them."""
 
     answer: Answer
     weight: float

@@ -30,6 +30,17 @@ def aggregate(scores: Sequence[float], how: StepAggregate) -> float:
             return fsum(scores) / len(scores)
 
 
+def upper_bound(scores: Sequence[float | None], how: StepAggregate, *, ended: bool) -> float:
+    """Return the most that `aggregate` can still give: `None` is a score to come; before the end, steps are too.
+
+    Never below the aggregate itself, in floating point too: products and correctly rounded sums of numbers in [0, 1],
+    taken in the same order, do not fall when one of them rises to 1.
+    """
+    if not scores or (not ended and how in ("last", "mean")):
+        return 1.0
+    return aggregate([1.0 if score is None else score for score in scores], how)
+
+
 def in_order(candidates: Sequence[Candidate]) -> Ranked:
     """Keep the order of launch; every answered candidate has one vote."""
     return list(candidates), _tally([(c, 1.0) for c in candidates])

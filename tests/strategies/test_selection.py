@@ -12,19 +12,48 @@ from strategies.selection import (
     by_score,
     by_weighted_vote,
     in_order,
+    upper_bound,
 )
 
 
 def candidate(index: int, answer: str | None, score: float | None) -> Candidate:
     """One finished candidate with a given answer and score."""
     read = Answer(answer, answer) if answer is not None else None
-    return Candidate((index,), f"text {index}", read, (), score, True)
+    return Candidate((index,), f"text {index}", read, (), score, "stop")
 
 
 @pytest.mark.parametrize(("how", "expected"), [("last", 0.5), ("min", 0.2), ("prod", 0.08), ("mean", 0.5)])
 def test_step_aggregates(how: StepAggregate, expected: float) -> None:
     """0.8, 0.2, 0.5 reduced by hand."""
     assert aggregate([0.8, 0.2, 0.5], how) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("how", "growing", "at_its_end"), [("last", 1.0, 1.0), ("min", 0.5, 0.5), ("prod", 0.4, 0.4), ("mean", 1.0, 0.825)]
+)
+def test_bounds_with_scores_to_come(how: StepAggregate, growing: float, at_its_end: float) -> None:
+    """0.8, 0.5 and two unknown, each of which may be 1; while the candidate grows, more steps may come."""
+    scores = [0.8, None, 0.5, None]
+    assert upper_bound(scores, how, ended=False) == pytest.approx(growing)
+    assert upper_bound(scores, how, ended=True) == pytest.approx(at_its_end)
+
+
+@pytest.mark.parametrize("how", ["last", "min", "prod", "mean"])
+def test_nothing_known_bounds_nothing(how: StepAggregate) -> None:
+    """Before the first step a score of 1 is possible."""
+    assert upper_bound([], how, ended=False) == 1.0
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=8),
+    st.lists(st.booleans(), min_size=8, max_size=8),
+    st.integers(1, 8),
+    st.sampled_from(["last", "min", "prod", "mean"]),
+)
+def test_no_score_exceeds_its_bound(scores: list[float], known: list[bool], written: int, how: StepAggregate) -> None:
+    """Whichever scores have come, and however many steps are written: in floating point, not just nearly."""
+    seen = [score if told else None for score, told in zip(scores, known, strict=False)][:written]
+    assert aggregate(scores, how) <= upper_bound(seen, how, ended=written >= len(scores))
 
 
 CANDIDATES = [
