@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from service.engines.http import engine_client
+from service.engines.http import EngineClient, engine_client
 from service.engines.probe import Finding, probe_policy, probe_reward
 from service.settings import Engine, Settings
 from service.settings_file import load_settings
@@ -64,11 +64,11 @@ async def _findings(settings: Settings) -> AsyncIterator[tuple[str, Finding]]:
     yield "gateway", await _gateway(settings)
 
 
-async def _engine(engine: Engine, probe: Callable[[httpx.AsyncClient], Awaitable[list[Finding]]]) -> list[Finding]:
+async def _engine(engine: Engine, probe: Callable[[EngineClient], Awaitable[list[Finding]]]) -> list[Finding]:
     if engine.url is None:
         return [_not_started("reachable")]
-    async with engine_client(engine) as http:
-        return await probe(http)
+    async with engine_client(engine) as client:
+        return await probe(client)
 
 
 async def _redis(settings: Settings) -> Finding:

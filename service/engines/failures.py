@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-import httpx
+import aiohttp
 
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, MullError, QuestionTooLong
 
+LOST = (aiohttp.ClientError, OSError)  # a TimeoutError is an OSError
 DOCTOR = "Run `mull doctor` to see what the engines lack."
 _TOO_LONG = ("maximum context length", "max_model_len", "too long", "longer than the maximum")
 _NOT_READY = {429, 502, 503, 504}  # a full queue, or a proxy in front of a server that is not there
@@ -17,16 +18,19 @@ def gone(engine: str) -> EngineUnavailable:
     return EngineUnavailable(f"The {engine} cannot be reached.", hint=DOCTOR)
 
 
-def lost(engine: str, cause: httpx.HTTPError) -> EngineError:
+def silent(engine: str) -> EngineTimeout:
+    """Name an engine that has not said anything for `timeout_s` seconds."""
+    return EngineTimeout(f"The {engine} was silent for too long.", hint="Raise its timeout_s, or lower its load.")
+
+
+def lost(engine: str, cause: Exception) -> EngineError:
     """Translate a request that got no whole answer."""
     match cause:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return gone(engine)
-        case httpx.TimeoutException():
-            return EngineTimeout(
-                f"The {engine} was silent for too long.", hint="Raise its timeout_s, or lower its load."
-            )
-        case httpx.NetworkError() | httpx.RemoteProtocolError():
+        case TimeoutError():
+            return silent(engine)
+        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | aiohttp.ClientResponseError() | OSError():
             return EngineUnavailable(f"The {engine} broke the connection off.", hint=DOCTOR)
         case _:
             return EngineError(f"The {engine} could not be asked: {type(cause).__name__}.", hint=DOCTOR)
@@ -47,6 +51,11 @@ def refused(engine: str, status: int, body: bytes, *, served_name: str) -> MullE
     if status == 400 and any(words in message for words in _TOO_LONG):
         return QuestionTooLong(f"The {engine} says: {message}", hint="Shorten the question.")
     return EngineError(f"The {engine} answered with status {status}: {message}", hint=DOCTOR)
+
+
+def aborted(engine: str) -> EngineUnavailable:
+    """Name a request that the engine ended although nobody asked it to."""
+    return EngineUnavailable(f"The {engine} aborted our request.", hint="Is it shutting down?")
 
 
 def unusable(engine: str, what: str, *, hint: str = DOCTOR) -> EngineError:

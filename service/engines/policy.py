@@ -1,31 +1,32 @@
 """A policy model behind a vLLM server."""
 
-import json
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
 
-import httpx
-
-from service.engines.failures import refused, unusable
-from service.engines.http import EngineHttp
+from service.engines.abort import new_request_id
+from service.engines.completion import CompletionReader
+from service.engines.engine import EngineHttp
+from service.engines.failures import unusable
+from service.engines.http import EngineClient
 from service.engines.sampling import sampling_body
 from service.engines.template import render
 from service.engines.tokenizer import EngineTokenizer
-from service.errors import EngineUnavailable, QuestionTooLong
-from service.search.ports import Chunk, Sampling
+from service.errors import QuestionTooLong
+from service.search.ports import Bill, Chunk, Sampling
 from service.settings import PolicySettings
 
 REMEMBERED_PROMPTS = 256
-# Tokens per streamed event: fewer events for both sides to handle, a step told that much later at most.
-STREAM_INTERVAL = 8
+# Tokens per streamed event: fewer events for both sides to handle, a step told that much later at most. Beside 8, a
+# candidate costs a fifth less CPU time here, and best-of-16 with 4 in flight pays 4 % more tokens.
+STREAM_INTERVAL = 16
 
 
 class VllmPolicy:
-    """Implements `ports.Policy`. `http` is the engine's client, see `engine_client`."""
+    """Implements `ports.Policy`. `client` is the engine's, see `engine_client`; `aclose` closes it."""
 
-    def __init__(self, settings: PolicySettings, http: httpx.AsyncClient) -> None:
-        self._engine = EngineHttp("policy", settings, http)
+    def __init__(self, settings: PolicySettings, client: EngineClient) -> None:
+        self._engine = EngineHttp("policy", settings, client)
         self._tokenizer = EngineTokenizer(self._engine, size=REMEMBERED_PROMPTS)
         self._form = settings.prompt
         self._context: int | None = None
@@ -57,12 +58,13 @@ class VllmPolicy:
         return await self._checked(await self._tokenizer.text(text, special=True))
 
     async def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int
+        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
     ) -> AsyncGenerator[Chunk, None]:
-        """Continue `prompt` by at most `max_tokens`; closing the generator aborts the engine's request.
+        """Continue `prompt` by at most `max_tokens`; see `ports.Policy` for what closing and cancelling do.
 
-        `seed` is in [0, 2^63). The last chunk, and only that, has a finish reason. Text lags behind the token ids
-        where a character or a stop string may not be complete. Raises `QuestionTooLong` or `EngineError`.
+        `seed` is in [0, 2^63). The last chunk, and only that, has a finish reason; `bill` is final when it comes. Text
+        lags behind the token ids where a character or a stop string may not be complete. Raises `QuestionTooLong` or
+        `EngineError`; `bill` then holds what was seen.
         """
         await self.open()
         if len(prompt) + max_tokens > self.context:  # vLLM would generate less, and not say so
@@ -78,32 +80,41 @@ class VllmPolicy:
             "stream_interval": STREAM_INTERVAL,
             "return_token_ids": True,
         }
+        if sampling.logprobs is not None:
+            body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
+        reader = CompletionReader(self._engine.title, prompt=len(prompt), logprobs=sampling.logprobs, bill=bill)
+        request_id = new_request_id()
+        answer = self._engine.stream("/v1/completions", body, request_id=request_id)
         last: Chunk | None = None
-        async with self._engine.stream("/v1/completions", body) as events:
-            async for event in events:
-                if event == b"[DONE]":
-                    continue  # and read to the end, so that the connection can be used again
-                frame = self._frame(event)
-                if frame.get("choices"):
-                    chunk = self._chunk(frame["choices"])
-                    if chunk.finish_reason is None:
-                        yield chunk
-                    else:
-                        last = chunk
-                elif last is not None and frame.get("usage"):
-                    last = _with_usage(last, frame["usage"])
-        if last is None:
-            raise unusable(self._engine.title, "ended its stream before the text was finished")
-        yield last
+        try:
+            while (event := await answer.event()) is not None:
+                chunk = reader.chunk(event)
+                if chunk is not None and chunk.finish_reason is None:
+                    yield chunk
+                else:
+                    last = chunk or last  # and read to the end, where the bill is
+            if last is None:
+                raise unusable(self._engine.title, "ended its stream before the text was finished")
+            yield last
+        except (asyncio.CancelledError, GeneratorExit):
+            if not bill.exact:
+                await self._engine.aborts.end(request_id, lambda: reader.read_on(answer))
+            raise
+        finally:
+            await answer.aclose()
 
     async def ready(self) -> None:
         """Generate one token for real. Raises `EngineError` where that does not work."""
         prompt = await self.prompt_ids([{"role": "user", "content": "1 + 1 = ?"}])
-        stream = self.stream(prompt, max_tokens=1, sampling=Sampling(temperature=1.0), seed=0)
+        stream = self.stream(prompt, max_tokens=1, sampling=Sampling(temperature=1.0), seed=0, bill=Bill())
         async with aclosing(stream):
             generated = sum([len(chunk.token_ids) async for chunk in stream])
         if generated != 1:
             raise unusable(self._engine.title, f"generated {generated} tokens when asked for one")
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine."""
+        await self._engine.aclose()
 
     async def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         await self.open()
@@ -117,33 +128,6 @@ class VllmPolicy:
             hint="Shorten the question or lower max_completion_tokens.",
             param="messages",
         )
-
-    def _frame(self, event: bytes) -> dict[str, Any]:
-        try:
-            frame = json.loads(event)
-        except ValueError:
-            frame = None
-        if not isinstance(frame, dict):
-            raise unusable(self._engine.title, "sent an event that is not JSON")
-        if "error" in frame:
-            raise refused(self._engine.title, httpx.codes.INTERNAL_SERVER_ERROR, event, served_name=self._engine.model)
-        return frame
-
-    def _chunk(self, choices: Any) -> Chunk:
-        choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
-        text, ids, reason = choice.get("text"), choice.get("token_ids"), choice.get("finish_reason")
-        if not isinstance(text, str) or not isinstance(ids, list):
-            raise unusable(self._engine.title, "sent text without token ids", hint="It must be vLLM 0.10.2 or newer.")
-        if reason == "abort":
-            raise EngineUnavailable(f"The {self._engine.title} aborted our request.", hint="Is it shutting down?")
-        if reason not in (None, "stop", "length"):
-            raise unusable(self._engine.title, f"gave up while generating ({reason})")
-        return Chunk(text, tuple(ids), reason)
-
-
-def _with_usage(last: Chunk, usage: dict[str, Any]) -> Chunk:
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    return Chunk(last.text, last.token_ids, last.finish_reason, usage.get("prompt_tokens"), cached)
 
 
 def _with_system(messages: Sequence[dict[str, str]], system: str | None) -> list[dict[str, str]]:

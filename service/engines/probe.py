@@ -2,24 +2,28 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-import httpx
-
+from service.engines.abort import new_request_id
+from service.engines.completion import CompletionReader
+from service.engines.engine import EngineHttp
 from service.engines.failures import DOCTOR, unusable
-from service.engines.http import EngineHttp
+from service.engines.http import EngineClient
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
+from service.engines.stream import EngineStream
+from service.engines.tokenizer import EngineTokenizer
 from service.errors import MullError
-from service.search.ports import Chunk, Sampling
+from service.search.ports import Bill, Chunk, Sampling
 from service.settings import PolicySettings, RewardSettings
 
 QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. How many pens does Bo have?"
 STEP = "Bo has 12 + 5 = 17 pens."
 CACHED_PROMPT = 288  # longer than two of vLLM's default blocks of 128 tokens
 ABORT_WAIT_S = 1.0
+UNCOUNTED = "Start vLLM with --enable-scale-out; usage of what is cancelled is estimated without."
 _RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -44,10 +48,10 @@ class _Probe:
     run: Callable[[], Awaitable[str]]
 
 
-async def probe_policy(settings: PolicySettings, http: httpx.AsyncClient) -> list[Finding]:
+async def probe_policy(settings: PolicySettings, client: EngineClient) -> list[Finding]:
     """Try everything that a search asks of a policy. Stops where something needed is missing."""
-    policy = VllmPolicy(settings, http)
-    engine = EngineHttp("policy", settings, http)
+    policy = VllmPolicy(settings, client)
+    engine = EngineHttp("policy", settings, client)
     return await _all(
         _Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine)),
         _Probe("chat template", True, "Give vLLM --chat-template, or set prompt.template_file.", lambda: _chat(policy)),
@@ -67,8 +71,9 @@ async def probe_policy(settings: PolicySettings, http: httpx.AsyncClient) -> lis
             "abort on disconnect",
             True,
             "Candidates that are given up go on costing time: is there a proxy that hides the disconnect?",
-            lambda: _abort(policy, engine),
+            lambda: _disconnect(engine, policy),
         ),
+        _Probe("abort", False, UNCOUNTED, lambda: _abort(engine, policy.context)),
         _Probe(
             "repeatable seed",
             False,
@@ -78,10 +83,10 @@ async def probe_policy(settings: PolicySettings, http: httpx.AsyncClient) -> lis
     )
 
 
-async def probe_reward(settings: RewardSettings, http: httpx.AsyncClient) -> list[Finding]:
+async def probe_reward(settings: RewardSettings, client: EngineClient) -> list[Finding]:
     """Try everything that a search asks of a reward model. Stops where something needed is missing."""
-    scorer = VllmScorer(settings, http)
-    engine = EngineHttp("reward model", settings, http)
+    scorer = VllmScorer(settings, client)
+    engine = EngineHttp("reward model", settings, client)
     labels = f"{settings.good_token!r} and {settings.bad_token!r}"
     return await _all(
         _Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine)),
@@ -98,6 +103,7 @@ async def probe_reward(settings: RewardSettings, http: httpx.AsyncClient) -> lis
             "Start vLLM with --enable-prompt-tokens-details --enable-prefix-caching --block-size 32.",
             lambda: _reward_cache(scorer),
         ),
+        _Probe("abort", False, UNCOUNTED, lambda: _abort(engine, scorer.context)),
     )
 
 
@@ -124,25 +130,44 @@ async def _chat(policy: VllmPolicy) -> str:
 
 async def _token_ids(policy: VllmPolicy) -> str:
     prompt = await _prompt(policy)
-    chunks = await _sample(policy, prompt, 4)
-    if chunks[-1].prompt_tokens != len(prompt):
-        raise unusable("policy", f"read {chunks[-1].prompt_tokens} tokens where {len(prompt)} were sent")
+    chunks, bill = await _sample(policy, prompt, 4)
+    if bill.prompt != len(prompt):
+        raise unusable("policy", f"counted {bill.prompt} tokens where {len(prompt)} were sent")
     return f"{len(prompt)} in, {sum(len(chunk.token_ids) for chunk in chunks)} out"
 
 
 async def _policy_cache(policy: VllmPolicy) -> str:
     prompt = await _long_prompt(policy)
-    cached = [(await _sample(policy, prompt, 1))[-1].cached_tokens for _ in range(2)][-1]
-    return _cached("policy", cached, len(prompt))
+    bill = [(await _sample(policy, prompt, 1))[1] for _ in range(2)][-1]
+    return _cached("policy", bill.cached, len(prompt))
 
 
-async def _abort(policy: VllmPolicy, engine: EngineHttp) -> str:
+@asynccontextmanager
+async def _endless(engine: EngineHttp, prompt: tuple[int, ...], room: int) -> AsyncIterator[tuple[EngineStream, str]]:
+    """A stream that goes on until it is stopped, or `room` tokens are written; its first event has been read."""
+    body = {
+        "prompt": prompt,
+        "max_tokens": room,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+    }
+    request_id = new_request_id()
+    answer = engine.stream("/v1/completions", body, request_id=request_id)
+    try:
+        await answer.event()
+        yield answer, request_id
+    finally:
+        await answer.aclose()
+
+
+async def _disconnect(engine: EngineHttp, policy: VllmPolicy) -> str:
     """Leave a stream at its first event, and watch the engine's number of running requests."""
     prompt = await _prompt(policy)
-    body = {"prompt": prompt, "max_tokens": policy.context - len(prompt), "ignore_eos": True, "stream": True}
     before = await _running(engine)
-    async with engine.stream("/v1/completions", body) as events:
-        await anext(events)
+    async with _endless(engine, prompt, policy.context - len(prompt)):
+        pass
     clock = asyncio.get_running_loop().time
     left = clock()
     while (running := await _running(engine)) > before:
@@ -152,9 +177,25 @@ async def _abort(policy: VllmPolicy, engine: EngineHttp) -> str:
     return f"{running:g} running {clock() - left:.2f} s after a stream was left"
 
 
+async def _abort(engine: EngineHttp, context: int) -> str:
+    """Abort a stream by name at its first event, and see whether the engine then tells what it has cost."""
+    prompt = await EngineTokenizer(engine, size=1).text(QUESTION)
+    room = context - len(prompt)
+    bill = Bill()
+    reader = CompletionReader(engine.title, prompt=len(prompt), logprobs=None, bill=bill)
+    async with _endless(engine, prompt, room) as (answer, request_id):
+        await engine.aborts.end(request_id, lambda: reader.read_on(answer))
+    if not bill.exact:
+        raise unusable(engine.title, "does not tell what an aborted request has cost")
+    if bill.generated == room:
+        raise unusable(engine.title, f"wrote all {room} tokens before the abort: try a longer context")
+    return f"{bill.prompt} tokens in and {bill.generated} out are counted"
+
+
 async def _seed(policy: VllmPolicy) -> str:
     prompt = await _prompt(policy)
-    first, second = [[i for chunk in await _sample(policy, prompt, 16) for i in chunk.token_ids] for _ in range(2)]
+    texts = [(await _sample(policy, prompt, 16))[0] for _ in range(2)]
+    first, second = [[i for chunk in chunks for i in chunk.token_ids] for chunks in texts]
     if first != second:
         raise unusable("policy", "gave two texts for one seed")
     return f"{len(first)} tokens, twice the same"
@@ -166,8 +207,8 @@ async def _labels(scorer: VllmScorer, labels: str) -> str:
 
 
 async def _score(scorer: VllmScorer) -> str:
-    scores = await scorer.score(QUESTION, [STEP], 0)
-    return f"a step scored {scores.values[0]:.3f}"
+    scores = await scorer.score(QUESTION, [STEP], 0, Bill())
+    return f"a step scored {scores[0]:.3f}"
 
 
 async def _reward_cache(scorer: VllmScorer) -> str:
@@ -175,8 +216,10 @@ async def _reward_cache(scorer: VllmScorer) -> str:
     twice = await scorer.price(QUESTION, [STEP, STEP], 1)
     room = min(CACHED_PROMPT, scorer.context - 1)
     steps = [STEP] * max(1, 1 + (room - once) // (twice - once))
-    scores = [await scorer.score(QUESTION, steps, len(steps) - 1) for _ in range(2)][-1]
-    return _cached("reward model", scores.cached, scores.submitted)
+    bill = Bill()
+    for _ in range(2):
+        await scorer.score(QUESTION, steps, len(steps) - 1, bill)
+    return _cached("reward model", bill.cached, bill.prompt)
 
 
 def _cached(engine: str, cached: int | None, prompt: int) -> str:
@@ -196,10 +239,11 @@ async def _long_prompt(policy: VllmPolicy) -> tuple[int, ...]:
     return (prompt * (1 + CACHED_PROMPT // len(prompt)))[: min(CACHED_PROMPT, policy.context - 1)]
 
 
-async def _sample(policy: VllmPolicy, prompt: tuple[int, ...], max_tokens: int) -> list[Chunk]:
-    stream = policy.stream(prompt, max_tokens=max_tokens, sampling=Sampling(temperature=1.0), seed=7)
+async def _sample(policy: VllmPolicy, prompt: tuple[int, ...], max_tokens: int) -> tuple[list[Chunk], Bill]:
+    bill = Bill()
+    stream = policy.stream(prompt, max_tokens=max_tokens, sampling=Sampling(temperature=1.0), seed=7, bill=bill)
     async with aclosing(stream):
-        return [chunk async for chunk in stream]
+        return [chunk async for chunk in stream], bill
 
 
 async def _running(engine: EngineHttp) -> float:

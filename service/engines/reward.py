@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-import httpx
-
 from reward_models.protocol import NextToken, ProcessRewardModel
 from reward_models.registry import FAMILIES
-from service.engines.failures import unusable
-from service.engines.http import EngineHttp
+from service.engines.abort import new_request_id
+from service.engines.completion import billed, put
+from service.engines.engine import EngineHttp
+from service.engines.failures import aborted, unusable
+from service.engines.http import EngineClient
 from service.engines.sampling import sampling_body
+from service.engines.settle import settled
 from service.engines.tokenizer import EngineTokenizer
 from service.errors import MullError, QuestionTooLong
-from service.search.ports import Sampling, Scores
+from service.search.ports import Bill, Sampling
 from service.settings import RewardSettings
 
 REMEMBERED_TEXTS = 4096
@@ -27,19 +29,11 @@ class _Opened:
     context: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    logprobs: tuple[float, ...]
-    submitted: int
-    cached: int | None
-    generated: int
-
-
 class VllmScorer:
-    """Implements `ports.Scorer`. `http` is the engine's client, see `engine_client`."""
+    """Implements `ports.Scorer`. `client` is the engine's, see `engine_client`; `aclose` closes it."""
 
-    def __init__(self, settings: RewardSettings, http: httpx.AsyncClient) -> None:
-        self._engine = EngineHttp("reward model", settings, http)
+    def __init__(self, settings: RewardSettings, client: EngineClient) -> None:
+        self._engine = EngineHttp("reward model", settings, client)
         self._tokenizer = EngineTokenizer(self._engine, size=REMEMBERED_TEXTS)
         self._family = FAMILIES[settings.family](
             good_token=settings.good_token,
@@ -47,6 +41,7 @@ class VllmScorer:
             step_separator=settings.step_separator,
         )
         self._opened: _Opened | None = None
+        self._opening = asyncio.Lock()
 
     async def open(self) -> None:
         """Learn context length and label tokens, once. Raises `EngineError` where a label is not one token."""
@@ -63,35 +58,35 @@ class VllmScorer:
         """Return how many tokens `score` would submit, without submitting any. Raises what `score` raises."""
         return sum(len(request.prompt) for request in await self._requests(question, steps, first))
 
-    async def score(self, question: str, steps: Sequence[str], first: int) -> Scores:
+    async def score(self, question: str, steps: Sequence[str], first: int, bill: Bill) -> tuple[float, ...]:
         """Score `steps[first:]`, each given all steps before it: one concurrent engine request per step.
 
         Steps are text as the policy wrote it. Raises `QuestionTooLong`, before it submits anything, or `EngineError`.
+        All requests have ended when the call ends; `bill` is the sum of what they are known to have cost.
         """
         opened = await self._open()
         requests = await self._requests(question, steps, first)
+        bills = [Bill() for _ in requests]
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._read(request)) for request in requests]
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        reads = [task.result() for task in tasks]
-        cached = [read.cached for read in reads if read.cached is not None]
-        return Scores(
-            values=tuple(opened.model.score(read.logprobs) for read in reads),
-            submitted=sum(read.submitted for read in reads),
-            cached=sum(cached) if len(cached) == len(reads) else None,
-            generated=sum(read.generated for read in reads),
-        )
+            reads = await settled([self._read(request, cost) for request, cost in zip(requests, bills, strict=True)])
+        finally:
+            put(_sum(bills), bill)
+        return tuple(opened.model.score(logprobs) for logprobs in reads)
 
     async def ready(self) -> None:
         """Score one step for real. Raises `EngineError` where that does not work."""
-        await self.score("What is 1 + 1?", ["1 + 1 = 2"], 0)
+        await self.score("What is 1 + 1?", ["1 + 1 = 2"], 0, Bill())
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine."""
+        await self._engine.aclose()
 
     async def _open(self) -> _Opened:
         if self._opened is None:
-            context = await self._engine.context_length()
-            self._opened = _Opened(await self._bind(), context)
+            async with self._opening:
+                if self._opened is None:
+                    context = await self._engine.context_length()
+                    self._opened = _Opened(await self._bind(), context)
         return self._opened
 
     async def _bind(self) -> ProcessRewardModel:
@@ -131,7 +126,22 @@ class VllmScorer:
         bare = self._family.step(text)
         return await self._tokenizer.text(bare) if bare else ()
 
-    async def _read(self, request: NextToken) -> _Read:
+    async def _read(self, request: NextToken, bill: Bill) -> tuple[float, ...]:
+        """Return the log-probabilities of the request's labels."""
+        request_id = new_request_id()
+        # A task of its own: when this one is cancelled, the answer to the abort can still be read.
+        asking = asyncio.create_task(self._ask(request, request_id, bill))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await self._engine.aborts.end(request_id, lambda: asyncio.shield(asking))
+            raise
+        finally:
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait({asking})
+
+    async def _ask(self, request: NextToken, request_id: str, bill: Bill) -> tuple[float, ...]:
         body = {
             "prompt": request.prompt,
             "max_tokens": 1,
@@ -141,18 +151,20 @@ class VllmScorer:
             "logprob_token_ids": request.labels,
             "return_tokens_as_token_ids": True,
         }
-        answer = await self._engine.post("/v1/completions", body)
+        answer = await self._engine.post("/v1/completions", body, request_id=request_id)
+        if (told := billed(answer.get("usage"))) is not None:
+            put(told, bill)
         try:
-            top: dict[str, Any] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+            choice = answer["choices"][0]
+            if choice.get("finish_reason") == "abort":
+                raise aborted(self._engine.title)
+            top: dict[str, Any] = choice["logprobs"]["top_logprobs"][0]
             logprobs = tuple(float(top[f"token_id:{label}"]) for label in request.labels)
-            usage = answer["usage"]
-            submitted, generated = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-        except (KeyError, IndexError, TypeError, ValueError) as cause:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as cause:
             raise self._no_labels() from cause
         if not all(isfinite(logprob) for logprob in logprobs):
             raise self._no_labels()
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        return _Read(logprobs, submitted, cached, generated)
+        return logprobs
 
     def _no_labels(self) -> MullError:
         return unusable(
@@ -160,3 +172,13 @@ class VllmScorer:
             "did not give the log-probabilities of both labels",
             hint="It must be a vLLM that knows logprob_token_ids; `mull doctor` shows what it does.",
         )
+
+
+def _sum(bills: Sequence[Bill]) -> Bill:
+    cached = [bill.cached for bill in bills if bill.cached is not None]
+    return Bill(
+        prompt=sum(bill.prompt for bill in bills),
+        cached=sum(cached) if len(cached) == len(bills) else None,
+        generated=sum(bill.generated for bill in bills),
+        exact=all(bill.exact for bill in bills),
+    )

@@ -1,17 +1,16 @@
 """Server-sent events as vLLM writes them: one `data: …` line each."""
 
-from collections.abc import AsyncIterator
 
+class DataLines:
+    r"""Cuts the bytes of a stream into the payloads of its data lines.
 
-async def data_lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    r"""Yield the payload of each data line.
-
-    Lines end at `\n` alone: text may hold characters (U+2028, form feed) at which `str.splitlines`, and with it
-    httpx's own line reader, would break it apart.
+    Lines end at `\n` alone: text may hold characters (U+2028, form feed) at which `str.splitlines` would break it.
     """
-    rest = b""
-    async for part in parts:
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """Return the payloads that `part` completes."""
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]

@@ -1,23 +1,26 @@
 """An engine's own tokenizer, over HTTP, with a memory."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from service.engines.engine import EngineHttp
 from service.engines.failures import unusable
-from service.engines.http import EngineHttp
 from service.errors import EngineError, InvalidRequest, MullError
 
 Messages = Sequence[dict[str, str]]
 
 
 class EngineTokenizer:
-    """Texts and chats to token ids; the last `size` of them are remembered."""
+    """Texts and chats to token ids; the last `size` of them are remembered, and those who ask at once ask together."""
 
     def __init__(self, engine: EngineHttp, *, size: int) -> None:
         self._engine = engine
         self._size = size
         self._known: OrderedDict[object, tuple[int, ...]] = OrderedDict()
+        self._asked: dict[object, asyncio.Task[tuple[int, ...]]] = {}
+        self._waiting: dict[object, int] = {}
 
     async def chat(self, messages: Messages) -> tuple[int, ...]:
         """Return a chat under the engine's template, ready for the assistant's turn.
@@ -46,10 +49,28 @@ class EngineTokenizer:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        tokens = (await self._engine.post("/tokenize", body, bad_request=bad_request)).get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise unusable(self._engine.title, "did not tokenize")
-        ids = self._known[key] = tuple(tokens)
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._ask(body, bad_request))
+        task = self._asked[key]
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            ids = await asyncio.shield(task)
+        finally:
+            self._leave(key)
+        self._known[key] = ids
         if len(self._known) > self._size:
             self._known.popitem(last=False)
         return ids
+
+    def _leave(self, key: object) -> None:
+        """One who is cancelled leaves the request to the others; the last one ends it."""
+        self._waiting[key] -= 1
+        if self._waiting[key] == 0:
+            del self._waiting[key]
+            self._asked.pop(key).cancel()
+
+    async def _ask(self, body: dict[str, Any], bad_request: type[MullError]) -> tuple[int, ...]:
+        tokens = (await self._engine.post("/tokenize", body, bad_request=bad_request)).get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            raise unusable(self._engine.title, "did not tokenize")
+        return tuple(tokens)

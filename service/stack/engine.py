@@ -27,6 +27,8 @@ def engine_command(engine: Engine, *, port: int, profile: Profile, on_card: int)
     command += ["--model", engine.model, "--served-model-name", engine.name]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
+    # Requests can be aborted by name, and then tell what they have cost; a closed connection tells nothing.
+    command += ["--enable-scale-out"]
     if profile == "cpu":
         command += cpu.FLAGS
     else:

@@ -1,33 +1,125 @@
 """A vLLM server of words: every word is a token, numbered as it first comes up. Only what the clients use is there."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+from aiohttp import web
 
 Json = dict[str, Any]
-Reply = Callable[[Json], httpx.Response]
+
+
+class Events:
+    """Server-sent events; `then` is what comes after them.
+
+    "end" ends the answer, "break" breaks the connection, "hold" waits for an abort by name, which brings `aborted`.
+    `left` is set when the client lets go of the connection before the end.
+    """
+
+    def __init__(
+        self, frames: Sequence[Json | bytes], *, then: str = "end", aborted: Sequence[Json | bytes] = ()
+    ) -> None:
+        self.frames = frames
+        self.then = then
+        self.aborted = aborted
+        self.left = asyncio.Event()
+
+    async def send(self, request: web.Request, abort: asyncio.Event) -> web.StreamResponse:
+        """Answer a request; `abort` is set when it is aborted by name."""
+        response = web.StreamResponse()
+        try:
+            await response.prepare(request)
+            await self._write(response, self.frames)
+            if self.then == "break":
+                assert request.transport is not None
+                request.transport.abort()
+            if self.then == "hold":
+                await abort.wait()
+                await self._write(response, self.aborted)
+            await response.write_eof()
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.left.set()
+            raise
+        return response
+
+    async def _write(self, response: web.StreamResponse, frames: Sequence[Json | bytes]) -> None:
+        for frame in frames:
+            data = frame if isinstance(frame, bytes) else json.dumps(frame, ensure_ascii=False).encode()
+            # Cut in the middle, as a network may.
+            await response.write(b"data: " + data[:7])
+            await asyncio.sleep(0)
+            await response.write(data[7:] + b"\n\n")
+
+
+class Held:
+    """A whole answer that comes only once its request has been aborted by name."""
+
+    def __init__(self, answer: Json) -> None:
+        self.answer = answer
+        self.left = asyncio.Event()
+
+    async def send(self, _: web.Request, abort: asyncio.Event) -> web.StreamResponse:
+        """Answer a request; `abort` is set when it is aborted by name."""
+        try:
+            await abort.wait()
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+        return web.json_response(self.answer)
+
+
+Reply = Callable[[Json], web.StreamResponse | Events | Held]
 
 
 class FakeVllm:
-    """Answers as vLLM does; `replies[path]` replaces an answer, `asked` remembers every request."""
+    """Answers as vLLM does; `replies[path]` replaces an answer, `asked` and `headers` remember every request.
+
+    `aborts` has the names of each abort that was posted, which is answered with `abort_status`; the first `deaf` of
+    them do nothing, as when they come before their request.
+    """
+
+    ABORT = "/inference/v1/abort_requests"
 
     def __init__(self, *, name: str, context: int = 512) -> None:
         self.name = name
         self.context = context
         self.words: list[str] = []
         self.asked: list[tuple[str, Json]] = []
+        self.headers: list[Mapping[str, str]] = []
         self.replies: dict[str, Reply] = {}
+        self.aborts: list[list[str]] = []
+        self.abort_status = 200
+        self.deaf = 0
+        self.url = ""
+        self._aborted: dict[str, asyncio.Event] = {}
+        self._news = asyncio.Event()
 
-    def transport(self) -> httpx.MockTransport:
-        """Return what an `engine_client` takes in place of the network."""
-        return httpx.MockTransport(self._answer)
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["FakeVllm"]:
+        """Serve at `url`, on a free port."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
 
     def bodies(self, path: str) -> list[Json]:
         """Return what was sent to `path`, in order."""
         return [body for asked, body in self.asked if asked == path]
+
+    async def reached(self, path: str, times: int = 1) -> None:
+        """Return when `path` has been asked that often."""
+        while len(self.bodies(path)) < times:
+            self._news.clear()
+            await self._news.wait()
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of text."""
@@ -35,47 +127,43 @@ class FakeVllm:
         self.words += [word for word in dict.fromkeys(found) if word not in self.words]
         return [self.words.index(word) for word in found]
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content) if request.content else {}
-        path = request.url.path
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json() if request.can_read_body else {}
+        path = request.path
         self.asked.append((path, body))
+        self.headers.append(request.headers)
+        self._news.set()
         if path in self.replies:
-            return self.replies[path](body)
+            reply = self.replies[path](body)
+            if isinstance(reply, web.StreamResponse):
+                return reply
+            return await reply.send(request, self._abort_of(f"cmpl-{request.headers['X-Request-Id']}-0"))
         match path:
             case "/v1/models":
-                return httpx.Response(200, json={"data": [{"id": self.name, "max_model_len": self.context}]})
+                return web.json_response({"data": [{"id": self.name, "max_model_len": self.context}]})
             case "/tokenize":
                 text = body.get("prompt") or "".join(f"[{m['role']}] {m['content']} " for m in body["messages"])
-                return httpx.Response(200, json={"tokens": self.ids(text)})
+                return web.json_response({"tokens": self.ids(text)})
             case "/detokenize":
-                return httpx.Response(200, json={"prompt": " ".join(self.words[i] for i in body["tokens"])})
-        return httpx.Response(404, json={"error": {"message": f"nothing at {path}"}})
+                return web.json_response({"prompt": " ".join(self.words[i] for i in body["tokens"])})
+            case self.ABORT:
+                return self._abort(body["request_ids"])
+        return web.json_response({"error": {"message": f"nothing at {path}"}}, status=404)
+
+    def _abort(self, names: list[str]) -> web.Response:
+        self.aborts.append(names)
+        if self.abort_status == 200 and len(self.aborts) > self.deaf:
+            for name in names:
+                self._abort_of(name).set()
+        return web.Response(status=self.abort_status)
+
+    def _abort_of(self, name: str) -> asyncio.Event:
+        return self._aborted.setdefault(name, asyncio.Event())
 
 
-class Events(httpx.AsyncByteStream):
-    """Server-sent events; `end` is raised after the last of them, `closed` tells whether the client let go."""
-
-    def __init__(self, frames: Sequence[Json | bytes], *, end: Exception | None = None) -> None:
-        self.frames = frames
-        self.end = end
-        self.closed = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for frame in self.frames:
-            data = frame if isinstance(frame, bytes) else json.dumps(frame, ensure_ascii=False).encode()
-            # Cut in the middle, as a network may.
-            yield b"data: " + data[:7]
-            yield data[7:] + b"\n\n"
-        if self.end is not None:
-            raise self.end
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-def delta(text: str, ids: Sequence[int], finish_reason: str | None = None) -> Json:
+def delta(text: str, ids: Sequence[int], finish_reason: str | None = None, logprobs: Json | None = None) -> Json:
     """Return one event of a stream."""
-    return {"choices": [{"text": text, "token_ids": list(ids), "finish_reason": finish_reason}]}
+    return {"choices": [{"text": text, "token_ids": list(ids), "finish_reason": finish_reason, "logprobs": logprobs}]}
 
 
 def usage(prompt: int, generated: int, cached: int | None) -> Json:

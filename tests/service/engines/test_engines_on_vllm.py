@@ -1,18 +1,21 @@
 """The clients against real vLLM servers."""
 
 import asyncio
+import random
+import re
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.engines.engine import EngineHttp
 from service.engines.http import engine_client
 from service.engines.policy import VllmPolicy
 from service.engines.probe import probe_policy, probe_reward
 from service.engines.reward import VllmScorer
 from service.errors import QuestionTooLong
-from service.search.ports import Chunk, Sampling
+from service.search.ports import Bill, Chunk, Sampling
 from service.settings import PolicySettings, RewardSettings
 
 pytestmark = pytest.mark.stack
@@ -35,10 +38,27 @@ def reward_settings(stack: Any) -> RewardSettings:
     return RewardSettings(model="models/tiny-prm", served_name="tiny-prm", url=stack.reward_url)
 
 
-async def generate(policy: VllmPolicy, prompt: tuple[int, ...], seed: int) -> list[Chunk]:
-    stream = policy.stream(prompt, max_tokens=60, sampling=Sampling(temperature=1.0), seed=seed)
+async def generate(
+    policy: VllmPolicy, prompt: tuple[int, ...], seed: int, bill: Bill | None = None, sampling: Sampling | None = None
+) -> list[Chunk]:
+    stream = policy.stream(
+        prompt, max_tokens=60, sampling=sampling or Sampling(temperature=1.0), seed=seed, bill=bill or Bill()
+    )
     async with aclosing(stream):
         return [chunk async for chunk in stream]
+
+
+async def counted(engine: EngineHttp) -> Bill:
+    """Return what vLLM says that it has read, found in its cache and generated since it started, once it is idle."""
+    for _ in range(200):
+        text = await engine.text("/metrics")
+        names = ("prompt_tokens_total", "prompt_tokens_cached_total", "generation_tokens_total", "num_requests_running")
+        found = [re.findall(rf"^vllm:{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE) for name in names]
+        prompt, cached, generated, running = [sum(int(float(value)) for value in values) for values in found]
+        if running == 0:
+            return Bill(prompt, cached, generated, exact=True)
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{running} requests still run")
 
 
 def token_ids(run: list[Chunk]) -> list[int]:
@@ -47,25 +67,27 @@ def token_ids(run: list[Chunk]) -> list[int]:
 
 async def test_a_seeded_stream_is_repeatable_and_its_ids_are_its_text(policy_settings: PolicySettings) -> None:
     """The same seed gives the same ids, another seed others; joined ids decode to the joined text."""
-    async with engine_client(policy_settings) as http:
-        policy = VllmPolicy(policy_settings, http)
+    bill = Bill()
+    async with engine_client(policy_settings) as client:
+        policy = VllmPolicy(policy_settings, client)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
-        runs = [await generate(policy, prompt, seed) for seed in (1, 1, 2)]
+        runs = [await generate(policy, prompt, seed, bill) for seed in (1, 1, 2)]
         ids = [token_ids(run) for run in runs]
-        shown = await http.post("/detokenize", json={"model": "tiny-policy", "tokens": ids[0]})
+        shown = await EngineHttp("policy", policy_settings, client).post("/detokenize", {"tokens": ids[0]})
     assert ids[0] == ids[1] != ids[2]
-    assert shown.json()["prompt"].removesuffix("<eos>") == "".join(chunk.text for chunk in runs[0])
-    assert runs[0][-1].prompt_tokens == len(prompt)
+    assert shown["prompt"].removesuffix("<eos>") == "".join(chunk.text for chunk in runs[0])
+    assert (bill.prompt, bill.generated, bill.exact) == (len(prompt), len(ids[2]), True)
 
 
 async def test_a_score_is_what_the_weights_say(reward_settings: RewardSettings) -> None:
     """The same arithmetic done by transformers and torch on the same folder, to 1e-4."""
+    bill = Bill()
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    async with engine_client(reward_settings) as http:
-        scorer = VllmScorer(reward_settings, http)
+    async with engine_client(reward_settings) as client:
+        scorer = VllmScorer(reward_settings, client)
         price = await scorer.price(QUESTION, STEPS, 0)
-        scores = await scorer.score(QUESTION, STEPS, 0)
+        scores = await scorer.score(QUESTION, STEPS, 0, bill)
     tokenizer = transformers.AutoTokenizer.from_pretrained(PRM)
     model = transformers.AutoModelForCausalLM.from_pretrained(PRM, dtype=torch.float32).eval()
     labels = tokenizer.convert_tokens_to_ids(["<good>", "<bad>"])
@@ -80,14 +102,14 @@ async def test_a_score_is_what_the_weights_say(reward_settings: RewardSettings) 
             logits = model(ids).logits[0, -1, labels]
         expected.append(torch.softmax(logits, 0)[0].item())
         submitted += ids.shape[1]
-    assert scores.values == pytest.approx(expected, abs=1e-4)
-    assert price == scores.submitted == submitted
+    assert scores == pytest.approx(expected, abs=1e-4)
+    assert price == bill.prompt == submitted
 
 
 async def test_a_question_that_cannot_fit_is_refused_and_hurts_no_engine(policy_settings: PolicySettings) -> None:
     """The error names the limit; the next question is answered."""
-    async with engine_client(policy_settings) as http:
-        policy = VllmPolicy(policy_settings, http)
+    async with engine_client(policy_settings) as client:
+        policy = VllmPolicy(policy_settings, client)
         with pytest.raises(QuestionTooLong, match="tokens in all"):
             await policy.prompt_ids([{"role": "user", "content": "How many pens? " * 1000}])
         await policy.ready()
@@ -97,26 +119,82 @@ async def test_the_stacks_own_engines_lack_nothing(
     policy_settings: PolicySettings, reward_settings: RewardSettings
 ) -> None:
     """What `mull doctor` tries works on the servers that `mull up` starts, abort and cached-token counts included."""
-    async with engine_client(policy_settings) as policy_http, engine_client(reward_settings) as reward_http:
-        findings = await probe_policy(policy_settings, policy_http) + await probe_reward(reward_settings, reward_http)
+    async with engine_client(policy_settings) as of_policy, engine_client(reward_settings) as of_reward:
+        findings = await probe_policy(policy_settings, of_policy) + await probe_reward(reward_settings, of_reward)
     assert [finding for finding in findings if not finding.ok] == []
-    assert len(findings) == 10
+    assert len(findings) == 12
 
 
 async def test_the_doctor_says_what_a_wrong_label_is(reward_settings: RewardSettings) -> None:
     """It stops there: without labels there is nothing else to try."""
     wrong = reward_settings.model_copy(update={"good_token": "yes"})
-    async with engine_client(wrong) as http:
-        findings = await probe_reward(wrong, http)
+    async with engine_client(wrong) as client:
+        findings = await probe_reward(wrong, client)
     assert [finding.ok for finding in findings] == [True, False]
     assert "good_token 'yes'" in findings[-1].detail
 
 
 async def test_a_seeded_stream_is_the_same_alone_and_in_a_batch(policy_settings: PolicySettings) -> None:
     """What else an engine is doing changes nothing about a candidate (float32 on a CPU; a GPU promises less)."""
-    async with engine_client(policy_settings) as http:
-        policy = VllmPolicy(policy_settings, http)
+    async with engine_client(policy_settings) as client:
+        policy = VllmPolicy(policy_settings, client)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
         alone = await generate(policy, prompt, 3)
         batch = await asyncio.gather(*(generate(policy, prompt, seed) for seed in range(8)))
     assert token_ids(batch[3]) == token_ids(alone)
+
+
+@pytest.mark.parametrize("top", [0, 5])
+async def test_log_probabilities_are_those_of_the_tokens(policy_settings: PolicySettings, top: int) -> None:
+    """One entry per token; at temperature 1 a greedy reader would find the sampled one among the top ones or below."""
+    async with engine_client(policy_settings) as client:
+        policy = VllmPolicy(policy_settings, client)
+        prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
+        run = await generate(policy, prompt, 1, sampling=Sampling(temperature=1.0, logprobs=top))
+        plain = await generate(policy, prompt, 1)
+    entries = [entry for chunk in run for entry in chunk.logprobs]
+    assert token_ids(run) == token_ids(plain)
+    assert len(entries) == len(token_ids(run))
+    assert {len(entry.top) for entry in entries} == {top}
+    assert all(entry.sampled <= 0 and list(entry.top) == sorted(entry.top, reverse=True) for entry in entries)
+    assert all(entry.sampled in entry.top or entry.sampled <= min(entry.top) for entry in entries if top)
+
+
+async def test_the_bills_of_cancelled_streams_are_the_engines_own_count(policy_settings: PolicySettings) -> None:
+    """Given up at any moment, before the first token and after the last: the sums are /metrics to the token."""
+    rng = random.Random(3)
+    bills = [Bill() for _ in range(48)]
+    async with engine_client(policy_settings) as client:
+        policy, engine = VllmPolicy(policy_settings, client), EngineHttp("policy", policy_settings, client)
+        prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
+        before = await counted(engine)
+        tasks = [asyncio.create_task(generate(policy, prompt, seed, bill)) for seed, bill in enumerate(bills)]
+        for task in rng.sample(tasks, len(tasks)):
+            await asyncio.sleep(rng.choice([0, 0, 0.005, 0.02]))
+            task.cancel()
+        await asyncio.wait(tasks)
+        after = await counted(engine)
+    assert all(bill.exact for bill in bills)
+    assert any(task.cancelled() for task in tasks)
+    assert sum(bill.prompt for bill in bills) == after.prompt - before.prompt
+    assert sum(bill.generated for bill in bills) == after.generated - before.generated
+    assert sum(bill.cached or 0 for bill in bills) == (after.cached or 0) - (before.cached or 0)
+
+
+async def test_the_bills_of_cancelled_scores_are_the_engines_own_count(reward_settings: RewardSettings) -> None:
+    """A score that is given up was read, or was not."""
+    bills = [Bill() for _ in range(24)]
+    async with engine_client(reward_settings) as client:
+        scorer, engine = VllmScorer(reward_settings, client), EngineHttp("reward model", reward_settings, client)
+        await scorer.price(QUESTION, STEPS, 0)
+        before = await counted(engine)
+        tasks = [asyncio.create_task(scorer.score(QUESTION, STEPS, 0, bill)) for bill in bills]
+        for task in tasks[::2]:
+            await asyncio.sleep(0.005)
+            task.cancel()
+        await asyncio.wait(tasks)
+        after = await counted(engine)
+    assert all(bill.exact for bill in bills)
+    assert any(task.cancelled() for task in tasks)
+    assert sum(bill.prompt for bill in bills) == after.prompt - before.prompt
+    assert sum(bill.generated for bill in bills) == after.generated - before.generated

@@ -1,0 +1,134 @@
+"""What vLLM says of one completion: text, token ids, log-probabilities, and its cost."""
+
+import json
+from math import isfinite
+from typing import Any
+
+from service.engines.failures import aborted, refused, unusable
+from service.engines.stream import EngineStream
+from service.errors import EngineError
+from service.search.ports import Bill, Chunk, TokenLogprobs
+
+_OLD = "It must be vLLM 0.10.2 or newer."
+
+
+class CompletionReader:
+    """Reads the events of one streamed completion, and keeps its bill.
+
+    `prompt` is the number of tokens sent, `logprobs` what was asked for (`Sampling.logprobs`). Until the engine has
+    told its usage, `bill` holds what was seen. Methods raise `EngineError` and its children.
+    """
+
+    def __init__(self, engine: str, *, prompt: int, logprobs: int | None, bill: Bill) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._logprobs = logprobs
+        self._bill = bill
+
+    def count(self, event: bytes) -> dict[str, Any] | None:
+        """Put what an event says of the cost onto the bill; return its choice, if it has one."""
+        if event == b"[DONE]":
+            return None
+        frame = self._frame(event)
+        if choices := frame.get("choices"):
+            choice = choices[0] if isinstance(choices, list) and isinstance(choices[0], dict) else {}
+            ids = choice.get("token_ids")
+            if isinstance(ids, list) and ids:
+                # vLLM counts a prompt once its first token is there.
+                self._bill.prompt, self._bill.cached = self._prompt, None
+                self._bill.generated += len(ids)
+            return choice
+        if (told := billed(frame.get("usage"))) is not None:
+            put(told, self._bill)
+        return None
+
+    def chunk(self, event: bytes) -> Chunk | None:
+        """Return what an event adds to the text; `None` for one that adds nothing."""
+        choice = self.count(event)
+        if choice is None:
+            return None
+        text, ids, reason = choice.get("text"), choice.get("token_ids"), choice.get("finish_reason")
+        if not isinstance(text, str) or not isinstance(ids, list):
+            raise unusable(self._engine, "sent text without token ids", hint=_OLD)
+        if reason == "abort":
+            raise aborted(self._engine)
+        if reason not in (None, "stop", "length"):
+            raise unusable(self._engine, f"gave up while generating ({reason})")
+        logprobs = () if self._logprobs is None else self._read_logprobs(choice.get("logprobs"), len(ids))
+        return Chunk(text, tuple(ids), reason, logprobs)
+
+    async def read_on(self, answer: EngineStream) -> None:
+        """Read what is left of a stream onto the bill: its cost, and the text that nobody has waited for."""
+        while (event := await answer.event()) is not None:
+            choice = self.count(event)
+            if choice is not None:
+                self._bill.unread = _joined(self._bill.unread, choice)
+
+    def _frame(self, event: bytes) -> dict[str, Any]:
+        try:
+            frame = json.loads(event)
+        except ValueError:
+            frame = None
+        if not isinstance(frame, dict):
+            raise unusable(self._engine, "sent an event that is not JSON")
+        if "error" in frame:
+            raise refused(self._engine, 500, event, served_name="")
+        return frame
+
+    def _read_logprobs(self, given: Any, tokens: int) -> tuple[TokenLogprobs, ...]:
+        """Return one entry per token. vLLM lists the sampled token with the top ones, whether it is one or not."""
+        top = self._logprobs or 0
+        try:
+            read = tuple(
+                TokenLogprobs(_number(sampled), tuple(sorted(map(_number, listed.values()), reverse=True)[:top]))
+                for sampled, listed in zip(given["token_logprobs"], given["top_logprobs"], strict=True)
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as cause:
+            raise self._no_logprobs() from cause
+        if len(read) != tokens or any(len(entry.top) != top for entry in read):
+            raise self._no_logprobs()
+        return read
+
+    def _no_logprobs(self) -> EngineError:
+        return unusable(
+            self._engine,
+            f"did not give the log-probabilities of each token and of the {self._logprobs} most probable ones",
+            hint=f"{_OLD} It must allow as many: --max-logprobs.",
+        )
+
+
+def _joined(unread: Chunk | None, choice: dict[str, Any]) -> Chunk:
+    text, ids, reason = choice.get("text"), choice.get("token_ids"), choice.get("finish_reason")
+    before = unread or Chunk("", ())
+    return Chunk(
+        before.text + (text if isinstance(text, str) else ""),
+        (*before.token_ids, *(ids if isinstance(ids, list) else ())),
+        reason if reason in ("stop", "length") else None,
+    )
+
+
+def billed(usage: Any) -> Bill | None:
+    """Return what vLLM's usage object says, in terms of its own counters; `None` if it says nothing.
+
+    A request that was aborted before its first token has a prompt in its usage, which vLLM's counters never see.
+    """
+    if not isinstance(usage, dict):
+        return None
+    prompt, generated = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(generated, int):
+        return None
+    if generated == 0:
+        return Bill(exact=True)
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    return Bill(prompt, cached if isinstance(cached, int) else None, generated, exact=True)
+
+
+def put(told: Bill, bill: Bill) -> None:
+    """Make `bill` say what `told` says."""
+    bill.prompt, bill.cached, bill.generated, bill.exact = told.prompt, told.cached, told.generated, told.exact
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or not isfinite(value):
+        raise ValueError(f"{value!r} is no log-probability")
+    return value
