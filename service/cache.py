@@ -158,6 +158,9 @@ def _client(settings: RedisSettings) -> Redis | None:
     return Redis.from_pool(pool)
 
 
+_WHERE_IT_RUNS = {"url", "api_key_env", "slots", "timeout_s", "flags", "price"}
+
+
 def _identity(settings: Settings, name: str) -> dict[str, Any]:
     """Return what makes one public model's answers its own. Where its engines run is no part of that."""
     public = settings.models[name]
@@ -165,11 +168,7 @@ def _identity(settings: Settings, name: str) -> dict[str, Any]:
     template = policy.prompt.template_file
     reward = settings.reward_models[public.reward] if public.reward is not None else None
     return {
-        "policy": policy.model_dump(
-            mode="json", include={"model", "served_name", "prompt", "step_separator", "sampling"}
-        ),
+        "policy": policy.model_dump(mode="json", exclude=_WHERE_IT_RUNS),
         "template": hashlib.sha256(template.read_bytes()).hexdigest() if template is not None else None,
-        "reward": reward.model_dump(mode="json", exclude={"url", "api_key_env", "slots", "timeout_s", "flags", "price"})
-        if reward is not None
-        else None,
+        "reward": reward.model_dump(mode="json", exclude=_WHERE_IT_RUNS) if reward is not None else None,
     }

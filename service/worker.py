@@ -12,7 +12,8 @@ from service.errors import MullError, UnknownModel
 from service.search.answers import MathAnswers
 from service.search.driver import Engines
 from service.search.request import SearchRequest, WorkerReply
-from service.search.solve import solve
+from service.search.search import search
+from service.search.slots import Slots
 from service.settings import Settings
 
 APPLICATION = "mull"
@@ -25,11 +26,11 @@ class SearchWorker:
         self._settings = settings
         self._reader = MathAnswers()
         self._policies = {
-            name: (VllmPolicy(policy, engine_client(policy)), asyncio.Semaphore(policy.slots))
+            name: (VllmPolicy(policy, engine_client(policy)), Slots(policy.slots))
             for name, policy in self._settings.policies.items()
         }
         self._scorers = {
-            name: (VllmScorer(reward, engine_client(reward)), asyncio.Semaphore(reward.slots))
+            name: (VllmScorer(reward, engine_client(reward)), Slots(reward.slots))
             for name, reward in self._settings.reward_models.items()
         }
 
@@ -43,7 +44,7 @@ class SearchWorker:
             model = self._settings.models.get(wanted.model)
             if model is None:
                 raise UnknownModel(f"The worker knows no model {wanted.model!r}.", hint="Restart it with mull up.")
-            result = await solve(
+            result = await search(
                 wanted,
                 deadline_s=deadline_s,
                 settings=self._settings.policies[model.policy],
@@ -65,7 +66,7 @@ class SearchWorker:
 
     def _engines(self, policy_name: str, reward_name: str | None) -> Engines:
         policy, policy_slots = self._policies[policy_name]
-        scorer, reward_slots = self._scorers[reward_name] if reward_name else (None, asyncio.Semaphore(0))
+        scorer, reward_slots = self._scorers[reward_name] if reward_name else (None, Slots(0))
         return Engines(policy, policy_slots, self._reader, scorer, reward_slots)
 
 

@@ -10,13 +10,10 @@ from service.errors import InvalidRequest, QuestionTooLong, UnknownModel
 from service.gateway.explain import explain
 from service.gateway.schema import Ask, ChatAsk, ChatMessage, CompletionAsk
 from service.gateway.unsupported import without_off_values
+from service.search.check import check_sampling, check_strategy
 from service.search.request import Budget, Message, SamplingSpec, SearchRequest
 from service.settings import Effort, Limits, PublicModel, ReasoningEffort, Settings
 from strategies.registry import StrategySpec
-from strategies.spec import ScoreSpec
-
-_AS_GOOD_AS_GREEDY = 0.01
-"""Temperatures below this: vLLM rounds them to 0 or up to this, and samples hardly differ any more."""
 
 _specs: TypeAdapter[StrategySpec] = TypeAdapter(StrategySpec)
 
@@ -45,8 +42,10 @@ def plan(data: Mapping[str, Any], kind: type[Ask], settings: Settings) -> Plan:
         known = ", ".join(settings.models)
         raise UnknownModel(f"There is no model {ask.model!r}.", hint=f"Known: {known}.", param="model")
     strategy = _strategy(ask, model)
-    _check_strategy(ask, strategy, model, settings.limits)
-    sampling, warnings = _sampling(ask, strategy)
+    _check_size(strategy, settings.limits)
+    judged = model.reward is not None
+    score = check_strategy(strategy, ask.mull.score, model=ask.model, judged=judged, returned=ask.n or 1)
+    sampling, warnings = check_sampling(strategy, _sampling(ask))
     budget = _budget(ask, settings.limits)
     request = SearchRequest(
         model=ask.model,
@@ -57,8 +56,9 @@ def plan(data: Mapping[str, Any], kind: type[Ask], settings: Settings) -> Plan:
         seed=ask.seed or 0,
         n=ask.n or 1,
         strategy=strategy,
-        score=ask.mull.score or ScoreSpec(),
+        score=score,
         budget=budget,
+        trace="trace" in ask.mull.include,
     )
     deadline_ms = budget.deadline_ms or settings.limits.default_deadline_ms
     return Plan(request, deadline_ms / 1000, "candidates" in ask.mull.include, warnings)
@@ -86,47 +86,19 @@ def _bought(name: ReasoningEffort, model: PublicModel) -> StrategySpec:
     return _specs.validate_python({"name": effort.strategy, **samples})
 
 
-def _check_strategy(ask: Ask, strategy: StrategySpec, model: PublicModel, limits: Limits) -> None:
-    if strategy.needs_scores and model.reward is None:
-        raise InvalidRequest(
-            f"{strategy.name} needs a reward model, and {ask.model!r} has none.",
-            hint="Use majority_vote, or configure the model's `reward`.",
-            param="mull.strategy",
-        )
-    if ask.mull.score is not None and not strategy.needs_scores:
-        raise InvalidRequest(f"{strategy.name} uses no scores.", hint="Leave `mull.score` out.", param="mull.score")
+def _check_size(strategy: StrategySpec, limits: Limits) -> None:
     if strategy.candidates > limits.samples:
         raise InvalidRequest(
             f"{strategy.candidates} samples are more than this server allows: {limits.samples}.",
             hint="Ask for fewer, or raise limits.samples.",
             param="mull.strategy.samples",
         )
-    if ask.n is not None and ask.n > strategy.candidates:
-        raise InvalidRequest(
-            f"n is {ask.n}, but {strategy.name} has {strategy.candidates} candidate(s) to choose from.",
-            hint="Lower n, or ask for more samples in mull.strategy.",
-            param="n",
-        )
 
 
-def _sampling(ask: Ask, strategy: StrategySpec) -> tuple[SamplingSpec, tuple[str, ...]]:
-    temperature = ask.temperature
-    warnings: tuple[str, ...] = ()
-    if strategy.name == "greedy" and temperature:
-        raise InvalidRequest(
-            f"greedy decodes at temperature 0, not {temperature:g}.",
-            hint="Leave temperature out, or use the strategy sample.",
-            param="temperature",
-        )
-    if temperature is not None and temperature < _AS_GOOD_AS_GREEDY and strategy.candidates > 1:
-        warnings = (
-            f"temperature {temperature:g} would make all {strategy.candidates} candidates the same: "
-            "the policy's own was used",
-        )
-        temperature = None
-    stop = tuple(ask.stop or ())
-    spec = SamplingSpec(temperature=temperature, top_p=ask.top_p, top_k=ask.top_k, min_p=ask.min_p, stop=stop)
-    return spec, warnings
+def _sampling(ask: Ask) -> SamplingSpec:
+    return SamplingSpec(
+        temperature=ask.temperature, top_p=ask.top_p, top_k=ask.top_k, min_p=ask.min_p, stop=tuple(ask.stop or ())
+    )
 
 
 def _token_cap(ask: Ask) -> int | None:

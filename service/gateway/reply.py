@@ -1,7 +1,7 @@
 """What a client gets: OpenAI's response bodies, with one object of ours."""
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,8 +66,11 @@ class MullReply(Reply):
 
     strategy: str
     answer: str | None = Field(description="The first choice's answer, as it was written.")
-    confidence: float | None = Field(description="That answer's share of all votes.")
-    stopped_by: str = Field(description="`completed`, the name of the budget that ran out, or `deadline`.")
+    confidence: float | None = Field(description="That answer's share of all votes that were counted.")
+    stopped_by: str = Field(
+        description="`completed`; `decided` where no other candidate could change the answer any more, `decided_beta` "
+        "where that was probable; the name of the budget that ran out; or `deadline`."
+    )
     usage: MullUsage
     cost: float | None = Field(
         exclude_if=_absent, description="In the currency of the configured prices; absent without them."
@@ -76,6 +79,9 @@ class MullReply(Reply):
     votes: tuple[VoteResult, ...]
     candidates: tuple[CandidateResult, ...] | None = Field(
         exclude_if=_absent, description='All of them, best first, with `"include": ["candidates"]`.'
+    )
+    trace: tuple[dict[str, Any], ...] | None = Field(
+        exclude_if=_absent, description='The records of the search, in order, with `"include": ["trace"]`.'
     )
     cached: bool
     trace_id: str = Field(description="The request's id, also in the header x-request-id and in the logs.")
@@ -150,7 +156,7 @@ class ErrorBody(Reply):
 def chat_completion(result: SearchResult, mull: MullReply, model: str) -> ChatCompletion:
     """Return a search's result as the answer to a chat."""
     choices = [
-        ChatChoice(index=i, message=AssistantMessage(content=c.text), finish_reason=c.finish_reason)
+        ChatChoice(index=i, message=AssistantMessage(content=c.text), finish_reason=c.finish_reason or "length")
         for i, c in enumerate(result.choices)
     ]
     return ChatCompletion(
@@ -165,7 +171,10 @@ def chat_completion(result: SearchResult, mull: MullReply, model: str) -> ChatCo
 
 def text_completion(result: SearchResult, mull: MullReply, model: str) -> TextCompletion:
     """Return a search's result as the continuation of a text."""
-    choices = [TextChoice(index=i, text=c.text, finish_reason=c.finish_reason) for i, c in enumerate(result.choices)]
+    choices = [
+        TextChoice(index=i, text=c.text, finish_reason=c.finish_reason or "length")
+        for i, c in enumerate(result.choices)
+    ]
     return TextCompletion(
         id=f"cmpl-{mull.trace_id}",
         created=int(time.time()),
@@ -190,6 +199,7 @@ def mull_reply(
         warnings=[*plan.warnings, *result.warnings],
         votes=result.votes,
         candidates=result.candidates if plan.show_candidates else None,
+        trace=result.trace,
         cached=cached,
         trace_id=trace_id,
         seconds=round(seconds, 3),

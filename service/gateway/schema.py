@@ -75,7 +75,10 @@ class MullOptions(Body):
     budget: Budget = Field(
         Budget(), description="Limits of this search. At a limit the best answer so far is returned."
     )
-    include: list[Literal["candidates"]] = Field([], description="`candidates`: show every candidate.")
+    include: list[Literal["candidates", "trace"]] = Field(
+        [],
+        description="`candidates`: show every candidate. `trace`: show all that happened, as `mull replay` reads it.",
+    )
     progress: Literal["none"] = Field("none", description="Progress events are not sent.")
 
 

@@ -48,21 +48,19 @@ class RayWorkers:
     async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
         """Search for at most `deadline_s` seconds from now. Cancelling the call stops the search.
 
-        A replica that dies under a search is replaced by Ray; the search is asked once more where time is left.
+        A replica that dies under a search is replaced by Ray; the search is asked once more where time and budget are
+        left. What the lost replica had reserved counts as spent: of a limited budget that is all.
         """
         due = asyncio.get_running_loop().time() + deadline_s
         try:
-            reply = await self._call("search", request.model_dump(), deadline_s)
+            return _told(await self._call("search", request.model_dump(), deadline_s))
         except _WorkerLost:
             left = due - asyncio.get_running_loop().time()
-            if left < _WORTH_A_RETRY_S:
+            limited = request.budget.policy_tokens is not None or request.budget.reward_tokens is not None
+            if limited or left < _WORTH_A_RETRY_S:
                 raise
             _log.warning("a worker was lost during a search: asking another one")
-            reply = await self._call("search", request.model_dump(), left)
-        told = WorkerReply.model_validate(reply)
-        if told.result is None:
-            raise from_wire(told.error or {"class": "", "message": "A worker sent an empty reply.", "hint": ""})
-        return told.result
+            return _after_a_loss(_told(await self._call("search", request.model_dump(), left)))
 
     async def ready(self) -> list[MullError]:
         """Have every engine generate or score once; return what went wrong, nothing if all of them did."""
@@ -104,6 +102,27 @@ class RayWorkers:
             raise EngineUnavailable(
                 "The search workers cannot be reached yet.", hint="Try again in a moment, or run `mull doctor`."
             ) from None
+
+
+def _told(reply: Any) -> SearchResult:
+    told = WorkerReply.model_validate(reply)
+    if told.result is None:
+        raise from_wire(told.error or {"class": "", "message": "A worker sent an empty reply.", "hint": ""})
+    return told.result
+
+
+def _after_a_loss(result: SearchResult) -> SearchResult:
+    """Say that more was spent than anybody knows."""
+    usage = result.usage
+    policy = usage.policy.model_copy(update={"estimated": True})
+    reward = usage.reward.model_copy(update={"estimated": True})
+    warning = "A search worker was lost on the way: what it had spent before is not in the usage."
+    return result.model_copy(
+        update={
+            "usage": usage.model_copy(update={"policy": policy, "reward": reward}),
+            "warnings": (*result.warnings, warning),
+        }
+    )
 
 
 class _WorkerLost(EngineUnavailable):

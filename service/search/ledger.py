@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from service.search.ports import Bill
+
 
 class BudgetExhausted(Exception):
     """`limit` names the budget field that has nothing left for what was asked."""
@@ -18,42 +20,44 @@ class Account:
     Invariant: spent + reserved ≤ limit, at every moment.
     """
 
+    name: str
     limit: int | None
     spent: int = 0
     reserved: int = 0
 
     @property
     def free(self) -> int | None:
-        """What can still be reserved; `None` if there is no limit."""
-        return None if self.limit is None else self.limit - self.spent - self.reserved
+        """What can still be reserved; `None` if there is no limit, never below 0."""
+        return None if self.limit is None else max(0, self.limit - self.spent - self.reserved)
 
     def fits(self, tokens: int) -> bool:
         """Whether `tokens` can be reserved now."""
         free = self.free
         return free is None or tokens <= free
 
-    def reserve(self, tokens: int, name: str) -> "Reservation":
+    def reserve(self, tokens: int) -> "Reservation":
         """Set `tokens` aside; raises `BudgetExhausted(name)` when they are not there."""
         if not self.fits(tokens):
-            raise BudgetExhausted(name)
+            raise BudgetExhausted(self.name)
         self.reserved += tokens
         return Reservation(self, tokens)
 
 
 @dataclass(slots=True)
 class Reservation:
-    """Tokens set aside for one engine request. Spend as they come, release when it ends: the rest is free again."""
+    """Tokens set aside for one engine request, until it is known what it has cost."""
 
     account: Account
-    left: int
+    tokens: int
 
-    def spend(self, tokens: int) -> None:
-        """Turn reserved tokens into spent ones."""
-        self.left -= tokens
-        self.account.reserved -= tokens
-        self.account.spent += tokens
+    def settle(self, cost: int, bill: Bill, *, forgo: bool = False) -> None:
+        """End the reservation, once: `cost` is spent, the rest is free again.
 
-    def release(self) -> None:
-        """Give back what was not spent; idempotent."""
-        self.account.reserved -= self.left
-        self.left = 0
+        A request whose bill is not exact may have cost all that was reserved, and is charged so. `forgo` keeps the rest
+        set aside for good: it is saved, not spent on something else.
+        """
+        spent = cost if bill.exact else max(cost, self.tokens)
+        self.account.reserved -= self.tokens
+        self.account.spent += spent
+        if forgo:
+            self.account.reserved += max(0, self.tokens - spent)

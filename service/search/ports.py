@@ -9,13 +9,18 @@ from strategies.protocol import Answer
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a policy samples; `temperature` ≥ 0, `top_p` in (0, 1], `None` is off."""
+    """How a policy samples; `temperature` ≥ 0, `top_p` in (0, 1], `None` is off.
+
+    `logprobs` asks for that many of the most probable tokens' log-probabilities beside the sampled token's own;
+    `None` asks for none at all.
+    """
 
     temperature: float
     top_p: float = 1.0
     top_k: int | None = None
     min_p: float | None = None
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
     def at(self, temperature: float | None) -> "Sampling":
         """Return the same with another temperature; `None` keeps it."""
@@ -23,32 +28,41 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Natural log-probabilities at one position: of the token that was sampled, and of the most probable ones."""
+
+    sampled: float
+    top: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of one stream: new text, new token ids, and at the end why it ended ("stop" or "length").
 
-    `prompt_tokens` and `cached_tokens` are the engine's own figures, in the last chunk only; `cached_tokens` is
-    `None` where the engine does not tell.
+    `logprobs` has one entry per token id where `Sampling.logprobs` asks for them, else none.
     """
 
     text: str
     token_ids: tuple[int, ...]
     finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """One score in [0, 1] per step asked for, and what they cost.
+@dataclass(slots=True)
+class Bill:
+    """What one call to an engine has cost, by the engine's own count.
 
-    `submitted` counts the prompt tokens sent to the engine, `cached` those of them that its prefix cache held
-    (`None`: it does not tell), `generated` the tokens it had to write.
+    The engine client fills it in before the call ends, also when the call fails or is cancelled: `prompt` tokens read,
+    of them `cached` in its prefix cache (`None`: it does not tell), and tokens `generated`. As long as `exact` is
+    false the figures are not the engine's: it has not told, or cannot. `unread` is what a policy wrote after its reader
+    had gone: it is on the bill.
     """
 
-    values: tuple[float, ...]
-    submitted: int
-    cached: int | None
-    generated: int
+    prompt: int = 0
+    cached: int | None = 0
+    generated: int = 0
+    exact: bool = False
+    unread: Chunk | None = None
 
 
 class Policy(Protocol):
@@ -66,9 +80,13 @@ class Policy(Protocol):
         ...
 
     def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int
+        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
     ) -> AsyncGenerator[Chunk, None]:
-        """Continue `prompt`; closing the generator aborts the engine's request."""
+        """Continue `prompt`.
+
+        Closing the generator, or cancelling the task that reads it, aborts the engine's request at once and then waits
+        a moment for what it has cost: `bill` is final when the generator is closed.
+        """
         ...
 
     @property
@@ -87,8 +105,13 @@ class Scorer(Protocol):
         """Return how many tokens `score` would submit, without submitting any."""
         ...
 
-    async def score(self, question: str, steps: Sequence[str], first: int) -> Scores:
-        """Score `steps[first:]`, each given all steps before it."""
+    async def score(self, question: str, steps: Sequence[str], first: int, bill: Bill) -> tuple[float, ...]:
+        """Return one score in [0, 1] for each of `steps[first:]`, each given all steps before it.
+
+        Steps come without the whitespace around them, so that equal steps have equal scores.
+
+        `bill` is final when the call ends; cancelling it aborts the engine's requests.
+        """
         ...
 
 

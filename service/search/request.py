@@ -1,11 +1,11 @@
 """What the gateway hands to a worker, and what comes back: plain data that crosses the process boundary."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, TypeAdapter
 
 from strategies.registry import StrategySpec
-from strategies.spec import ScoreSpec
+from strategies.spec import ScoreSpec, Spec
 
 
 class Wire(BaseModel):
@@ -40,6 +40,14 @@ class SamplingSpec(Wire):
     stop: tuple[str, ...] = ()
 
 
+_registered: TypeAdapter[StrategySpec] = TypeAdapter(StrategySpec)
+
+
+def _spec(strategy: Any) -> Spec:
+    """Take a strategy as it is, one of the user's own included; plain data is looked up in the registry."""
+    return strategy if isinstance(strategy, Spec) else _registered.validate_python(strategy)
+
+
 class SearchRequest(Wire):
     """One question with everything that decides how it is searched. Two equal requests have equal answers to cache."""
 
@@ -50,9 +58,10 @@ class SearchRequest(Wire):
     sampling: SamplingSpec = SamplingSpec()
     seed: int = 0
     n: int = 1
-    strategy: StrategySpec
+    strategy: Annotated[SerializeAsAny[Spec], BeforeValidator(_spec)]
     score: ScoreSpec = ScoreSpec()
     budget: Budget = Budget()
+    trace: bool = Field(False, description="Whether the result brings the trace of the search.")
 
     @property
     def question(self) -> str:
@@ -66,7 +75,8 @@ class PolicyUsage(Wire):
     """Policy tokens. `kept` + `discarded` = all generated; `kept` belong to returned choices.
 
     `prompt` counts every request's prompt; `cached` those of them found in the engine's prefix cache, `None` if it
-    does not tell. `estimated` is true where streams were cut off and the engine's own count is not known.
+    does not tell. `estimated` is true where the engine could not tell what a stream that was cut off has cost: then
+    the tokens that arrived are counted.
     """
 
     kept: int
@@ -77,11 +87,15 @@ class PolicyUsage(Wire):
 
 
 class RewardUsage(Wire):
-    """Reward tokens: `submitted` for scoring, of them `cached` (`None`: not told), and `generated` to read labels."""
+    """Reward tokens: `submitted` for scoring, of them `cached` (`None`: not told), and `generated` to read labels.
+
+    `estimated` is true where the engine could not tell what a call that was cut off has cost: all of it is counted.
+    """
 
     submitted: int
     cached: int | None
     generated: int
+    estimated: bool
 
 
 class SearchUsage(Wire):
@@ -93,7 +107,10 @@ class SearchUsage(Wire):
 
 
 class CandidateResult(Wire):
-    """One candidate as shown to the client; `tokens` is what its text cost."""
+    """One candidate as shown to the client; `tokens` is what its text cost.
+
+    `finish_reason` is `None` for what was stopped before its own end: by the deadline, or because it had lost.
+    """
 
     text: str
     answer: str | None
@@ -101,12 +118,12 @@ class CandidateResult(Wire):
     scores: tuple[float, ...]
     score: float | None
     finished: bool
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length"] | None
     tokens: int
 
 
 class VoteResult(Wire):
-    """One answer with its share of all votes."""
+    """One answer with its share of all votes that were counted when the search stopped."""
 
     answer: str
     key: str
@@ -121,11 +138,13 @@ class SearchResult(Wire):
     choices: tuple[CandidateResult, ...]
     candidates: tuple[CandidateResult, ...]
     votes: tuple[VoteResult, ...]
-    confidence: float | None = Field(description="The chosen answer's share of all votes.")
+    confidence: float | None = Field(description="The chosen answer's share of all votes that were counted.")
     stopped_by: str
     usage: SearchUsage
     warnings: tuple[str, ...] = ()
     seconds: float
+    continued: SearchUsage | None = Field(None, description="What an earlier run had paid of `usage`.")
+    trace: tuple[dict[str, Any], ...] | None = Field(None, description="The records of the search, in order.")
 
 
 class WorkerReply(Wire):

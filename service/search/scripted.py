@@ -5,9 +5,12 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.search.ports import Chunk, Sampling, Scores
+from service.search.ports import Bill, Chunk, Sampling, TokenLogprobs
 from service.search.seeds import place_seed
 from strategies.protocol import Answer
+
+WRITTEN = 1_000_000
+"""Ids from here on are tokens that a `ScriptedPolicy` has written; those below are a prompt's."""
 
 
 @dataclass
@@ -15,16 +18,20 @@ class ScriptedPolicy:
     """Writes `solutions[i]` for candidate `i` of a search with `request_seed`, one word per token and chunk.
 
     A token is a run of non-space characters or of spaces. A solution longer than `max_tokens` ends with "length".
-    `open_streams` and `most_open` tell how many were in flight; `calls` records (seed, max_tokens, sampling) of each.
+    A prompt that ends in tokens of a solution is continued where it stops. `logprob` is every token's, sampled or not.
+    `open_streams` and `most_open` tell how many were in flight; `calls` records (seed, max_tokens, sampling) of each,
+    `bills` what each has cost.
     """
 
     solutions: Sequence[str]
     request_seed: int = 0
     context: int = 4096
     pause: Callable[[], float] = lambda: 0.0
+    logprob: float = -1.0
     open_streams: int = 0
     most_open: int = 0
     calls: list[tuple[int, int, Sampling]] = field(default_factory=list)
+    bills: list[Bill] = field(default_factory=list)
 
     async def prompt_ids(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Return one token per word of the messages."""
@@ -35,45 +42,57 @@ class ScriptedPolicy:
         return tuple(range(len(text.split())))
 
     async def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int
+        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
     ) -> AsyncGenerator[Chunk, None]:
         """Write the solution that belongs to `seed`."""
         self.calls.append((seed, max_tokens, sampling))
-        places = {place_seed(self.request_seed, (i,)): text for i, text in enumerate(self.solutions)}
-        words = re.findall(r"\s+|\S+", places[seed])
+        self.bills.append(bill)
+        written = sum(token >= WRITTEN for token in prompt)
+        places = {place_seed(self.request_seed, (i,), written): text for i, text in enumerate(self.solutions)}
+        words = re.findall(r"\s+|\S+", places[seed])[written:]
         self.open_streams += 1
         self.most_open = max(self.most_open, self.open_streams)
         try:
             for count, word in enumerate(words[:max_tokens], 1):
                 await asyncio.sleep(self.pause())
+                bill.prompt, bill.generated = len(prompt), count
                 last = count == len(words) or count == max_tokens
                 reason = ("stop" if count == len(words) else "length") if last else None
-                yield Chunk(word, (count,), reason, len(prompt) if last else None, 0 if last else None)
+                yield Chunk(word, (WRITTEN + written + count - 1,), reason, self._logprobs(sampling))
         finally:
+            bill.exact = True
             self.open_streams -= 1
+
+    def _logprobs(self, sampling: Sampling) -> tuple[TokenLogprobs, ...]:
+        if sampling.logprobs is None:
+            return ()
+        return (TokenLogprobs(self.logprob, (self.logprob,) * sampling.logprobs),)
 
 
 @dataclass
 class ScriptedScorer:
     """Gives each step the score that `scores` has for its stripped text; a step costs the words up to its end.
 
-    `asked` records the steps of every request.
+    `asked` records the steps of every request, `bills` what each has cost.
     """
 
     scores: Mapping[str, float]
     pause: Callable[[], float] = lambda: 0.0
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    bills: list[Bill] = field(default_factory=list)
 
     async def price(self, question: str, steps: Sequence[str], first: int) -> int:
         """Return the number of words of all steps, once per step asked for."""
         return sum(len(step.split()) for step in steps) * (len(steps) - first)
 
-    async def score(self, question: str, steps: Sequence[str], first: int) -> Scores:
+    async def score(self, question: str, steps: Sequence[str], first: int, bill: Bill) -> tuple[float, ...]:
         """Return the scripted scores of `steps[first:]`."""
         self.asked.append(tuple(steps))
+        self.bills.append(bill)
+        bill.prompt, bill.exact = await self.price(question, steps, first), True
+        bill.generated = len(steps) - first
         await asyncio.sleep(self.pause())
-        values = tuple(self.scores[step.strip()] for step in steps[first:])
-        return Scores(values, await self.price(question, steps, first), 0, len(values))
+        return tuple(self.scores[step.strip()] for step in steps[first:])
 
 
 class BoxedReader:

@@ -1,28 +1,42 @@
-"""What one search has spent so far, counted as it happens."""
+"""What one search has spent so far: the sum of the engines' bills."""
 
 from dataclasses import dataclass, field
 
+from service.search.ports import Bill
 from service.search.request import PolicyUsage, RewardUsage, SearchUsage
 from strategies.protocol import Path
 
 
 @dataclass(slots=True)
 class Counter:
-    """Tokens by kind. `generated` is per candidate; a `None` in `cached` figures means that the engine did not tell."""
+    """Tokens by kind; `question` is the length of the prompt, `generated` is per candidate.
 
-    question: int = 0
+    A `None` in the `cached` figures means that the engine did not tell.
+    """
+
+    question: int
     generated: dict[Path, int] = field(default_factory=dict)
     prompt: int = 0
     cached: int | None = 0
-    cut_off: bool = False
+    estimated: bool = False
     reward_submitted: int = 0
     reward_cached: int | None = 0
     reward_generated: int = 0
+    reward_estimated: bool = False
 
-    def start(self, node: Path, prompt: int) -> None:
-        """Count a request of `node` with `prompt` tokens in front."""
-        self.generated.setdefault(node, 0)
-        self.prompt += prompt
+    def grown(self, node: Path, bill: Bill) -> None:
+        """Count one stream of `node`."""
+        self.generated[node] = self.generated.get(node, 0) + bill.generated
+        self.prompt += bill.prompt
+        self.cached = _plus(self.cached, bill.cached)
+        self.estimated |= not bill.exact
+
+    def judged(self, bill: Bill) -> None:
+        """Count one call to the reward model."""
+        self.reward_submitted += bill.prompt
+        self.reward_cached = _plus(self.reward_cached, bill.cached)
+        self.reward_generated += bill.generated
+        self.reward_estimated |= not bill.exact
 
     def usage(self, kept_nodes: set[Path]) -> SearchUsage:
         """Return the totals; the tokens of `kept_nodes` are the kept ones."""
@@ -32,14 +46,16 @@ class Counter:
             discarded=sum(self.generated.values()) - kept,
             prompt=self.prompt,
             cached=self.cached,
-            estimated=self.cut_off,
+            estimated=self.estimated,
         )
         reward = RewardUsage(
-            submitted=self.reward_submitted, cached=self.reward_cached, generated=self.reward_generated
+            submitted=self.reward_submitted,
+            cached=self.reward_cached,
+            generated=self.reward_generated,
+            estimated=self.reward_estimated,
         )
         return SearchUsage(prompt=self.question, policy=policy, reward=reward)
 
 
-def add_known(total: int | None, part: int | None) -> int | None:
-    """Add two figures, either of which may be unknown."""
+def _plus(total: int | None, part: int | None) -> int | None:
     return None if total is None or part is None else total + part

@@ -37,7 +37,7 @@ RESULT = SearchResult(
     usage=SearchUsage(
         prompt=5,
         policy=PolicyUsage(kept=3, discarded=0, prompt=5, cached=None, estimated=False),
-        reward=RewardUsage(submitted=0, cached=None, generated=0),
+        reward=RewardUsage(submitted=0, cached=None, generated=0, estimated=False),
     ),
     seconds=0.5,
 )

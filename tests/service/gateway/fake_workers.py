@@ -49,9 +49,9 @@ def result(request: SearchRequest, stopped_by: str = "completed") -> SearchResul
         policy=PolicyUsage(
             kept=10 * kept, discarded=10 * (count - kept), prompt=5 * count, cached=4 * count, estimated=False
         ),
-        reward=RewardUsage(submitted=20 * count, cached=None, generated=count)
+        reward=RewardUsage(submitted=20 * count, cached=None, generated=count, estimated=False)
         if request.strategy.needs_scores
-        else RewardUsage(submitted=0, cached=0, generated=0),
+        else RewardUsage(submitted=0, cached=0, generated=0, estimated=False),
     )
     votes = tuple(
         VoteResult(answer=c.answer or "", key=c.key or "", weight=1, share=1 / count, candidates=1) for c in candidates

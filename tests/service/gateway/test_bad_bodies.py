@@ -15,7 +15,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("unknown mull field", {"mull": {"stratgy": "sample"}}, 400, "strategy"),
     ("unknown budget field", {"mull": {"budget": {"tokens": 5}}}, 400, "policy_tokens"),
     ("unknown strategy field", {"mull": {"strategy": {"name": "best_of_n", "n": 4}}}, 400, "samples"),
-    ("unknown score field", {"mull": {"strategy": "best_of_n", "score": {"step": "min"}}}, 400, "select, steps"),
+    ("unknown score field", {"mull": {"strategy": "best_of_n", "score": {"step": 1}}}, 400, "select, source, steps"),
     ("unknown message field", {"messages": [{"role": "user", "content": "1", "text": "1"}]}, 400, "messages[0].text"),
     ("unknown model", {"model": "huge"}, 404, "tiny, bare"),
     ("model is a number", {"model": 7}, 400, "`model`"),

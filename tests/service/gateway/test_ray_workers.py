@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError
 from service.errors import EngineUnavailable, MullError, Overloaded, QuestionTooLong
 from service.gateway import workers as ray_side
 from service.gateway.workers import RayWorkers
-from service.search.request import Message, SearchRequest, WorkerReply
+from service.search.request import Budget, Message, SearchRequest, WorkerReply
 from strategies.sample import SampleOne
 
 REQUEST = SearchRequest(model="tiny", messages=(Message(role="user", content="1+1?"),), strategy=SampleOne())
@@ -74,10 +74,23 @@ async def test_worker_errors_keep_their_class(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_lost_worker_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search whose replica dies is asked once more, with the time that is left."""
+    """A search whose replica dies is asked once more, with the time that is left; its usage is an estimate."""
     workers, handle = connected(monkeypatch, ActorDiedError(), GOOD)
-    assert await workers.search(REQUEST, 5.0) == result(REQUEST)
+    again = await workers.search(REQUEST, 5.0)
+    assert again.choices == result(REQUEST).choices
+    assert (again.usage.policy.estimated, again.usage.reward.estimated) == (True, True)
+    assert "worker was lost" in again.warnings[-1]
     assert handle.calls[1][1] <= 5.0
+
+
+@pytest.mark.parametrize("limit", ["policy_tokens", "reward_tokens"])
+async def test_a_lost_worker_has_spent_a_limited_budget(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Nobody knows what it had spent of it, and it may be all: a second try could pass the limit."""
+    workers, handle = connected(monkeypatch, ActorDiedError(), GOOD)
+    limited = REQUEST.model_copy(update={"budget": Budget.model_validate({limit: 100})})
+    with pytest.raises(EngineUnavailable):
+        await workers.search(limited, 5.0)
+    assert len(handle.calls) == 1
 
 
 async def test_second_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

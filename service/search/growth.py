@@ -1,0 +1,59 @@
+"""One candidate as it is written: text and token ids so far, cut into steps."""
+
+from dataclasses import dataclass, field
+
+from service.errors import EngineError
+from service.search.ports import Chunk
+from service.search.steps import StepSplitter
+from strategies.certainty import Certainty
+from strategies.protocol import Answer, Ended, EndReason, Path
+
+
+@dataclass(slots=True)
+class Growth:
+    """What one stream has written; `certainty` is there where the policy's log-probabilities are to be judged."""
+
+    node: Path
+    splitter: StepSplitter
+    certainty: Certainty | None = None
+    steps: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+
+    def take(self, text: str) -> list[str]:
+        """Take more text in and return the steps that it completes."""
+        return self._keep(self.splitter.feed(text))
+
+    def take_chunk(self, chunk: Chunk) -> list[str]:
+        """Take a piece of the stream in and return the steps that it completes.
+
+        Raises `EngineError` where certainty is wanted and the log-probabilities do not tell it.
+        """
+        self.token_ids.extend(chunk.token_ids)
+        if self.certainty is not None:
+            self._judge(self.certainty, chunk)
+        return self.take(chunk.text)
+
+    def take_rest(self) -> list[str]:
+        """Return the step that only the end of the stream has completed, if there is one."""
+        last = self.splitter.rest()
+        return self._keep([last] if last else [])
+
+    def ended(self, reason: EndReason, answer: Answer | None) -> Ended:
+        """Return the event of the stream's end."""
+        certainty = self.certainty.value if self.certainty is not None else None
+        return Ended(self.node, reason, self.splitter.text, answer, certainty)
+
+    @staticmethod
+    def _judge(certainty: Certainty, chunk: Chunk) -> None:
+        try:
+            for token in chunk.logprobs:
+                certainty.add(token.sampled, token.top)
+        except ValueError as cause:
+            raise EngineError(
+                f"The policy's log-probabilities cannot be judged: {cause}.",
+                hint="Use a reward model, or sampling without top_k, top_p and min_p.",
+            ) from cause
+
+    def _keep(self, steps: list[str]) -> list[str]:
+        self.steps.extend(steps)
+        return steps

@@ -1,0 +1,214 @@
+"""The streams of one search: which candidates wait, which are being written, and what each is allowed to cost."""
+
+from asyncio import Task
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
+
+from service.search.growth import Growth
+from service.search.ledger import Account, Reservation
+from service.search.past import Past
+from service.search.ports import AnswerReader, Bill, Chunk, Policy
+from service.search.seeds import place_seed
+from service.search.slots import Share
+from service.search.steps import StepSplitter
+from service.search.terms import Terms
+from strategies.protocol import EndReason, Event, Path, Refused, Sample, Step
+
+Spawn = Callable[[Callable[[], Awaitable[None]]], Task[None]]
+"""Runs a part of the search beside the others; a failure of it ends the search."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One request to the policy: in flight, or waiting for its slot.
+
+    `written` tokens of the candidate were there before. `forgo`: what it does not use is not used by others.
+    """
+
+    growth: Growth
+    reservation: Reservation
+    written: int
+    bill: Bill = field(default_factory=lambda: Bill(exact=True))  # nothing asked, nothing owed
+    text: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    asked: bool = False
+    forgo: bool = False
+    task: Task[None] | None = None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """What this request has written."""
+        return tuple(self.growth.token_ids[self.written :])
+
+    def keep_unread(self) -> None:
+        """Take in what the policy wrote while it was being stopped: it is paid for, and a continuation can use it."""
+        unread, self.bill.unread = self.bill.unread, None
+        if unread is not None and self.finish_reason is None:
+            self.text.append(unread.text)
+            self.growth.token_ids.extend(unread.token_ids)
+            self.finish_reason = unread.finish_reason
+
+
+class Streams:
+    """Starts what is wanted as soon as `parallel`, the budget and the engine's slots allow.
+
+    `tell` takes events for the strategy; `paid` is told of every request when it is over.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        policy: Policy,
+        reader: AnswerReader,
+        share: Share,
+        account: Account,
+        past: Past,
+        *,
+        tell: Callable[[Event], None],
+        spawn: Spawn,
+        paid: Callable[[Stream], None],
+    ) -> None:
+        self.exhausted = False
+        self._terms = terms
+        self._policy = policy
+        self._reader = reader
+        self._share = share
+        self._account = account
+        self._past = past
+        self._tell = tell
+        self._spawn = spawn
+        self._paid = paid
+        self._growths: dict[Path, Growth] = {}
+        self._waiting: deque[Sample] = deque()
+        self._open: dict[Path, Stream] = {}
+        self._longest = 0
+
+    def steps(self, node: Path) -> list[str]:
+        """Return the finished steps of `node`."""
+        return self._growths[node].steps
+
+    def want(self, sample: Sample) -> None:
+        """Take up a candidate: from what an earlier run wrote of it, or from nothing."""
+        terms, writing = self._terms, self._past.writings.get(sample.node)
+        growth = Growth(sample.node, StepSplitter(terms.form), terms.certainty() if terms.certainty else None)
+        self._growths[sample.node] = growth
+        over = writing is not None and writing.is_over(terms.max_tokens)
+        if writing is not None and writing.ended is not None and over:
+            growth.token_ids.extend(writing.token_ids)
+            growth.steps.extend(writing.steps)
+            self._tell_steps(growth, writing.steps)
+            self._tell(writing.ended)
+            return
+        # Log-probabilities are not kept: where they are judged, a candidate that was cut off is written anew.
+        if writing is not None and growth.certainty is None:
+            growth.token_ids.extend(writing.token_ids)
+            self._tell_steps(growth, growth.take(writing.text))
+            if over:
+                self._spawn(partial(self._end, growth, writing.finish_reason or "length"))
+                return
+        self._waiting.append(sample)
+
+    def start(self) -> None:
+        """Start what can be started now; refuse what never can."""
+        while self._waiting and (self._terms.parallel is None or len(self._open) < self._terms.parallel):
+            growth = self._growths[self._waiting[0].node]
+            tokens = self._affordable(growth)
+            if tokens is None:
+                return
+            if tokens == 0:
+                self._refuse_waiting()
+                return
+            stream = Stream(growth, self._account.reserve(tokens), written=len(growth.token_ids))
+            self._open[growth.node] = stream
+            stream.task = self._spawn(partial(self._grow, stream, self._waiting.popleft(), tokens))
+            # A task that is cancelled before its first line never reaches its own `finally`.
+            stream.task.add_done_callback(partial(self._dropped, stream))
+
+    def cancel(self, node: Path, *, forgo: bool) -> bool:
+        """Stop `node` if it is being written or waits; say whether it was."""
+        stream = self._open.get(node)
+        if stream is not None and stream.task is not None:
+            stream.forgo = forgo
+            stream.task.cancel()
+            return True
+        waiting = next((sample for sample in self._waiting if sample.node == node), None)
+        if waiting is not None:
+            self._waiting.remove(waiting)
+        return waiting is not None
+
+    def _affordable(self, growth: Growth) -> int | None:
+        """The token cap the next stream can have: 0 if none can start any more, `None` if that is not decided yet.
+
+        The last tokens go to one candidate that can be expected to finish, not to many that cannot.
+        """
+        wanted = max(1, self._terms.max_tokens - len(growth.token_ids))
+        if self._account.fits(wanted):
+            return wanted
+        if self._open:
+            return None
+        free = self._account.free or 0
+        return free if free + len(growth.token_ids) > self._longest else 0
+
+    def _refuse_waiting(self) -> None:
+        self.exhausted = True
+        for sample in self._waiting:
+            self._tell(Refused(sample.node, "sample"))
+        self._waiting.clear()
+
+    async def _grow(self, stream: Stream, sample: Sample, max_tokens: int) -> None:
+        growth = stream.growth
+        try:
+            async with self._share:
+                await self._write(stream, self._request(stream, sample, max_tokens))
+        finally:
+            self._over(stream)
+        if stream.finish_reason == "stop":
+            self._longest = max(self._longest, len(growth.token_ids))
+        await self._end(growth, stream.finish_reason)
+
+    async def _end(self, growth: Growth, reason: str | None) -> None:
+        self._tell_steps(growth, growth.take_rest())
+        answer = await self._reader.read(growth.splitter.solution)
+        self._tell(growth.ended(cast("EndReason", reason), answer))
+
+    def _request(self, stream: Stream, sample: Sample, max_tokens: int) -> AsyncGenerator[Chunk, None]:
+        terms, written = self._terms, stream.written
+        stream.asked, stream.bill.exact = True, False
+        return self._policy.stream(
+            (*terms.prompt, *stream.growth.token_ids),
+            max_tokens=max_tokens,
+            sampling=terms.sampling.at(sample.temperature),
+            seed=place_seed(terms.seed, sample.node, written),
+            bill=stream.bill,
+        )
+
+    async def _write(self, stream: Stream, chunks: AsyncGenerator[Chunk, None]) -> None:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                stream.text.append(chunk.text)
+                stream.finish_reason = chunk.finish_reason
+                self._tell_steps(stream.growth, stream.growth.take_chunk(chunk))
+                if stream.growth.splitter.answered:
+                    stream.finish_reason = "stop"
+                    return
+
+    def _tell_steps(self, growth: Growth, steps: list[str]) -> None:
+        for index, step in enumerate(steps, len(growth.steps) - len(steps)):
+            self._tell(Step(growth.node, index, step))
+
+    def _dropped(self, stream: Stream, _: Task[None]) -> None:
+        self._over(stream)
+
+    def _over(self, stream: Stream) -> None:
+        """Settle what a stream has cost, once."""
+        if self._open.get(stream.growth.node) is not stream:
+            return
+        del self._open[stream.growth.node]
+        stream.keep_unread()
+        stream.reservation.settle(stream.bill.generated, stream.bill, forgo=stream.forgo)
+        if stream.asked:
+            self._paid(stream)
