@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import config, demo, doctor, eval, serve, solve, up
+from service.cli import config, demo, doctor, eval, replay, serve, solve, up
 from service.errors import ConfigError, MullError
 
 
@@ -62,6 +62,7 @@ app.command("up")(up.up)
 app.command("down")(up.down)
 app.command("serve")(serve.serve)
 app.command("solve")(solve.command)
+app.command("replay")(replay.command)
 app.command("eval")(eval.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)

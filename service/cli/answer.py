@@ -7,19 +7,23 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.client import Outcome, Reply
+from service.cli.outcome import Outcome
 from service.cli.terminal import harmless, score_text, share_bar
 from service.search.request import CandidateResult
+from strategies.early_stop import DECIDED
+from strategies.flat import COMPLETED
 
 SHOWN = 16
 """Candidates listed; a longer list is cut, and says so."""
 
 
-def show(console: Console, reply: Reply) -> None:
-    """Print the whole answer for reading; fits 80 columns and needs no colour."""
-    outcome = reply.mull
+def show(console: Console, outcome: Outcome, *, cache: str | None = None) -> None:
+    """Print the whole answer for reading; fits 80 columns and needs no colour.
+
+    `cache` is what the gateway's cache did, `None` where there was no gateway.
+    """
     candidates = outcome.candidates or ()
-    console.print(_headline(outcome))
+    console.print(headline(outcome))
     if len(outcome.votes) > 1:
         console.print(Text("\nVotes", style="bold"), votes_table(outcome))
     if candidates:
@@ -29,8 +33,13 @@ def show(console: Console, reply: Reply) -> None:
         console.print(Text("\nCandidates, best first", style="bold"), _candidates_table(candidates))
         if len(candidates) > SHOWN:
             console.print(f"  … and {len(candidates) - SHOWN} more: --json shows all")
+    show_cost(console, outcome, cache=cache)
+
+
+def show_cost(console: Console, outcome: Outcome, *, cache: str | None = None) -> None:
+    """Print what the answer has cost, and what limits its worth."""
     console.print()
-    for line in _cost(reply):
+    for line in _cost(outcome, cache):
         console.print(Text(line, style="dim"))
     for warning in outcome.warnings:
         console.print(Text(f"warning: {harmless(warning)}", style="yellow"))
@@ -45,7 +54,7 @@ def votes_table(outcome: Outcome) -> Table:
     table.add_column()
     for vote in outcome.votes:
         count = f"{vote.candidates} candidate{'s' if vote.candidates > 1 else ''}"
-        row = (f"  {_one_line(vote.answer)}", share_bar(vote.share), f"{vote.share:.1%}", count)
+        row = (f"  {one_line(vote.answer)}", share_bar(vote.share), f"{vote.share:.1%}", count)
         table.add_row(*row, style="bold" if vote.answer == outcome.answer else "")
     return table
 
@@ -66,36 +75,40 @@ def show_solution(console: Console, candidate: CandidateResult) -> None:
     console.print(table)
 
 
-def _headline(outcome: Outcome) -> Text:
+def headline(outcome: Outcome) -> Text:
+    """Return the answer in one line, with its share of the votes and why the search stopped."""
     if outcome.answer is None:
         line = Text("No answer was found in what the policy wrote.", style="bold red")
     else:
-        line = Text("Answer: ").append(_one_line(outcome.answer), style="bold green")
+        line = Text("Answer: ").append(one_line(outcome.answer), style="bold green")
         if len(outcome.votes) > 1 and outcome.confidence is not None:
             line.append(f"   with {outcome.confidence:.1%} of the votes", style="dim")
-    if outcome.stopped_by != "completed":
+    if outcome.stopped_by == DECIDED:
+        line.append("   (decided early)", style="dim")
+    elif outcome.stopped_by != COMPLETED:
         line.append(f"   (stopped by: {outcome.stopped_by})", style="yellow")
     return line
 
 
 def _candidates_table(candidates: Sequence[CandidateResult]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    scored = any(c.scores for c in candidates)
+    scored, stepwise = any(c.score is not None for c in candidates), any(c.scores for c in candidates)
     table.add_column("   #", justify="right", no_wrap=True)
     table.add_column("answer", max_width=14, no_wrap=True, overflow="ellipsis")
     table.add_column("tokens", justify="right", no_wrap=True)
     if scored:
         table.add_column("score", no_wrap=True)
+    if stepwise:
         table.add_column("steps")
     for number, candidate in enumerate(candidates[:SHOWN], start=1):
-        answer = "(none)" if candidate.answer is None else _one_line(candidate.answer)
-        tokens = f"{candidate.tokens}" if candidate.finished else f"{candidate.tokens}, cut"
+        answer = "(none)" if candidate.answer is None else one_line(candidate.answer)
+        end = {"stop": "", "length": ", cut", None: ", stopped"}[candidate.finish_reason]
+        tokens = f"{candidate.tokens}{end}"
         row: list[str | Text] = [str(number), answer, tokens]
         if scored:
-            row += [
-                Text("none") if candidate.score is None else score_text(candidate.score),
-                _scores(candidate),
-            ]
+            row.append(Text("none") if candidate.score is None else score_text(candidate.score))
+        if stepwise:
+            row.append(_scores(candidate))
         table.add_row(*row)
     return table
 
@@ -104,19 +117,29 @@ def _scores(candidate: CandidateResult) -> Text:
     return Text(" ").join([score_text(score) for score in candidate.scores])
 
 
-def _cost(reply: Reply) -> list[str]:
-    outcome = reply.mull
+def _cost(outcome: Outcome, cache: str | None) -> list[str]:
     policy, reward = outcome.usage.policy, outcome.usage.reward
-    about = "about " if policy.estimated else ""
-    generated = f"{about}{outcome.usage.policy_tokens:,} ({policy.kept:,} kept, {policy.discarded:,} discarded)"
+    generated = f"{_about(policy.estimated)}{outcome.usage.policy_tokens:,}"
     lines = [
-        f"policy tokens {generated}, reward tokens {reward.submitted:,}",
-        f"{outcome.seconds:.2f} s, cache: {reply.cache}",
+        f"policy tokens {generated} ({policy.kept:,} kept, {policy.discarded:,} discarded), "
+        f"reward tokens {_about(reward.estimated)}{reward.submitted:,}"
     ]
-    if reply.cache == "hit":
+    if (before := outcome.continued) is not None:
+        now = outcome.usage.policy_tokens - before.policy_tokens, reward.submitted - before.reward.submitted
+        lines += [
+            f"  paid before: policy tokens {before.policy_tokens:,}, reward tokens {before.reward.submitted:,}",
+            f"  paid now:    policy tokens {now[0]:,}, reward tokens {now[1]:,}",
+        ]
+    lines.append(f"{outcome.seconds:.2f} s" + ("" if cache is None else f", cache: {cache}"))
+    if cache == "hit":
         lines.append("The answer came from the cache; the tokens are what it once cost.")
     return lines
 
 
-def _one_line(answer: str) -> str:
+def _about(estimated: bool) -> str:
+    return "about " if estimated else ""
+
+
+def one_line(answer: str) -> str:
+    """Return text of the model's in one line that cannot steer the terminal."""
     return " ".join(harmless(answer).split())

@@ -1,15 +1,14 @@
 """A small client of Mull's own HTTP API, for the commands that ask questions."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from service.cli.outcome import Outcome, Reply
 from service.errors import EngineTimeout, InvalidRequest, MullError, from_wire
-from service.search.request import CandidateResult, PolicyUsage, RewardUsage, VoteResult
 
 LONGEST_S = 610.0
 """Seconds to wait for an answer when no deadline was asked for: the longest a gateway allows, and some."""
@@ -28,60 +27,57 @@ class NotMull(MullError):
     status: ClassVar[int] = 502
 
 
-class Usage(BaseModel):
-    """Tokens of one search; on a cache hit, what the search once cost."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What may be said about a search; `None` leaves the choice to others. `deadline_s` in seconds, > 0."""
 
-    policy: PolicyUsage
-    reward: RewardUsage
-
-    @property
-    def policy_tokens(self) -> int:
-        """All tokens the policy generated, kept or not."""
-        return self.policy.kept + self.policy.discarded
-
-
-class Outcome(BaseModel):
-    """The `mull` object of a response; `confidence` and shares in [0, 1], `seconds` from request to answer."""
-
-    answer: str | None
-    confidence: float | None
-    stopped_by: str
-    votes: tuple[VoteResult, ...]
-    candidates: tuple[CandidateResult, ...] | None = None
-    usage: Usage
-    warnings: tuple[str, ...] = ()
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer: the body as it came, its `mull` object, and what the cache did ("hit", "miss" or "off")."""
-
-    body: Mapping[str, Any]
-    mull: Outcome
-    cache: str
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """How to search for an answer; `None` leaves the choice to the gateway. `deadline_s` in seconds, > 0."""
-
-    model: str
-    strategy: str
     samples: int | None = None
+    early_stop: str | None = None
+    economy: bool | None = None
+    source: str | None = None
     select: str | None = None
     steps: str | None = None
     seed: int | None = None
     max_tokens: int | None = None
     deadline_s: float | None = None
+    policy_tokens: int | None = None
+    reward_tokens: int | None = None
+    parallel: int | None = None
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The strategy's parameters, as far as they are given."""
+        return _given(samples=self.samples, early_stop=self.early_stop, economy=self.economy)
+
+    @property
+    def score(self) -> dict[str, object]:
+        """How candidates are scored, as far as it is given."""
+        return _given(source=self.source, select=self.select, steps=self.steps)
+
+    @property
+    def budget(self) -> dict[str, object]:
+        """The limits that are given."""
+        return _given(
+            deadline_ms=None if self.deadline_s is None else max(1, round(self.deadline_s * 1000)),
+            policy_tokens=self.policy_tokens,
+            reward_tokens=self.reward_tokens,
+            parallel=self.parallel,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Wishes):
+    """How to search for an answer through the gateway."""
+
+    model: str
+    strategy: str
 
     def body(self, question: str, *, include: tuple[str, ...] = ()) -> dict[str, Any]:
         """Return the request body that asks `question`."""
-        deadline_ms = None if self.deadline_s is None else max(1, round(self.deadline_s * 1000))
         mull = {
-            "strategy": _given(name=self.strategy, samples=self.samples),
-            "score": _given(select=self.select, steps=self.steps),
-            "budget": _given(deadline_ms=deadline_ms),
+            "strategy": {"name": self.strategy, **self.parameters},
+            "score": self.score,
+            "budget": self.budget,
             "include": list(include),
         }
         return {

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
-from service.cli.client import Client, Reply, Search
+from service.cli.client import Client, Search
 from service.cli.intervals import wilson
+from service.cli.outcome import Reply
 from service.cli.problems import Problem
 from service.cli.terminal import sentence
 from service.errors import MullError

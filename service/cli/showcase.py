@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.answer import show_solution, votes_table
-from service.cli.client import Client, Reply, Search
+from service.cli.client import Client, Search
 from service.cli.evaluation import span
 from service.cli.grading import Graded, Grader, Tally, grade
+from service.cli.outcome import Reply
 from service.cli.problems import Problem
 from service.cli.terminal import harmless
 from strategies.spec import ScoreSpec

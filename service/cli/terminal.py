@@ -47,11 +47,21 @@ def harmless(text: str) -> str:
     return "".join(char for char in text if char.isprintable() or char == "\n")
 
 
+def score_style(score: float) -> str:
+    """Return the colour of a score in [0, 1]: green, yellow or red."""
+    return "green" if score >= 0.8 else "yellow" if score >= 0.5 else "red"
+
+
+def score_bar(score: float) -> str:
+    """Return a score in [0, 1] as a bar of one place."""
+    return BARS[min(len(BARS) - 1, int(score * len(BARS)))]
+
+
 def score_text(score: float) -> Text:
-    """Return a score in [0, 1] as a small bar and a number, green, yellow or red."""
-    style = "green" if score >= 0.8 else "yellow" if score >= 0.5 else "red"
-    bar = BARS[min(len(BARS) - 1, int(score * len(BARS)))]
-    return Text(f"{bar}{score:.2f}", style=style)
+    """Return a score as a number; one in [0, 1] with a small bar in front, green, yellow or red."""
+    if not 0 <= score <= 1:
+        return Text(f"{score:.3g}")
+    return Text(f"{score_bar(score)}{score:.2f}", style=score_style(score))
 
 
 def share_bar(share: float) -> str:

@@ -40,7 +40,7 @@ def completion(answer: str | None, **mull: Any) -> dict[str, Any]:
         "candidates": [],
         "usage": {
             "policy": {"kept": 20, "discarded": 80, "prompt": 30, "cached": 0, "estimated": False},
-            "reward": {"submitted": 400, "cached": 0, "generated": 4},
+            "reward": {"submitted": 400, "cached": 0, "generated": 4, "estimated": False},
         },
         "warnings": [],
         "seconds": 0.5,

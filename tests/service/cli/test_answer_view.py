@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from service.cli.answer import show
-from service.cli.client import Outcome, Reply
+from service.cli.outcome import Outcome
 from tests.service.cli.fake_gateway import candidate, completion, vote
 
 
@@ -11,10 +11,8 @@ def rendered(answer: str | None = "35", **mull: object) -> str:
     """What an 80-column terminal without colour shows, less the blanks at the ends of lines."""
     body = completion(answer, **mull)
     out = io.StringIO()
-    show(
-        Console(file=out, width=80, highlight=False, markup=False),
-        Reply(body, Outcome.model_validate(body["mull"]), "miss"),
-    )
+    console = Console(file=out, width=80, highlight=False, markup=False)
+    show(console, Outcome.model_validate(body["mull"]), cache="miss")
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
@@ -55,6 +53,39 @@ def test_the_cost_is_told() -> None:
     text = rendered()
     assert "policy tokens 100 (20 kept, 80 discarded), reward tokens 400" in text
     assert "0.50 s, cache: miss" in text
+
+
+def test_an_estimated_cost_says_so() -> None:
+    """What the engine could not tell is not shown as if it had."""
+    policy = {"kept": 20, "discarded": 80, "prompt": 30, "cached": 0, "estimated": True}
+    reward = {"submitted": 400, "cached": 0, "generated": 4, "estimated": True}
+    text = rendered(usage={"policy": policy, "reward": reward})
+    assert "policy tokens about 100" in text
+    assert "reward tokens about 400" in text
+
+
+def test_a_continued_search_shows_both_bills() -> None:
+    """What was paid before, and what this run has cost."""
+    policy = {"kept": 0, "discarded": 60, "prompt": 30, "cached": 0, "estimated": False}
+    reward = {"submitted": 300, "cached": 0, "generated": 4, "estimated": False}
+    text = rendered(continued={"policy": policy, "reward": reward})
+    assert "paid before: policy tokens 60, reward tokens 300" in text
+    assert "paid now:    policy tokens 40, reward tokens 100" in text
+
+
+def test_a_vote_that_was_decided_early_is_no_limit() -> None:
+    """It is as good as a complete one."""
+    text = rendered(stopped_by="decided")
+    assert "(decided early)" in text
+    assert "stopped by" not in text
+
+
+def test_scores_of_whole_candidates_are_shown_as_they_are() -> None:
+    """A log-probability is negative: it has no bar, and no steps."""
+    text = rendered(candidates=[candidate("35") | {"score": -0.31}, candidate("41") | {"score": -1.5}])
+    lines = [line.split() for line in text.splitlines() if line.strip().startswith(("1 ", "2 "))]
+    assert lines == [["1", "35", "20", "-0.31"], ["2", "41", "20", "-1.5"]]
+    assert "steps" not in text
 
 
 def test_what_a_model_writes_cannot_steer_the_terminal() -> None:

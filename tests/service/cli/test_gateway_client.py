@@ -12,16 +12,30 @@ SEARCH = Search("tiny", "best_of_n", samples=4)
 
 async def test_a_search_becomes_the_mull_object() -> None:
     """What was not asked for is not sent, so that the gateway's own defaults hold."""
-    full = Search("tiny", "best_of_n", 4, "best", "last", seed=7, max_tokens=99, deadline_s=1.5)
+    full = Search(
+        "tiny",
+        "best_of_n",
+        samples=4,
+        early_stop="exact",
+        economy=True,
+        source="reward_model",
+        select="best",
+        steps="last",
+        seed=7,
+        max_tokens=99,
+        deadline_s=1.5,
+        policy_tokens=900,
+        parallel=2,
+    )
     assert full.body("1 + 1?", include=("candidates",)) == {
         "model": "tiny",
         "messages": [{"role": "user", "content": "1 + 1?"}],
         "max_completion_tokens": 99,
         "seed": 7,
         "mull": {
-            "strategy": {"name": "best_of_n", "samples": 4},
-            "score": {"select": "best", "steps": "last"},
-            "budget": {"deadline_ms": 1500},
+            "strategy": {"name": "best_of_n", "samples": 4, "early_stop": "exact", "economy": True},
+            "score": {"source": "reward_model", "select": "best", "steps": "last"},
+            "budget": {"deadline_ms": 1500, "policy_tokens": 900, "parallel": 2},
             "include": ["candidates"],
         },
     }

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -45,6 +46,32 @@ def test_json_is_the_gateways_own_body(app: typer.Typer, gateway: FakeGateway) -
     """Nothing else stands on stdout."""
     run = RUNNER.invoke(app, ["How many?", "--json"])
     assert json.loads(run.stdout) == completion("35", candidates=[candidate("35", (0.9, 0.8))])
+
+
+def test_a_trace_is_asked_for_and_written(app: typer.Typer, gateway: FakeGateway, tmp_path: Path) -> None:
+    """One record a line, as the gateway sent them."""
+    records = [{"mull_trace": 1, "request": {}}, {"record": "stopped", "at": 0.5, "reason": "completed", "text": "½\n"}]
+    gateway.answer = lambda question, body: completion("35", trace=records)
+    file = tmp_path / "trace.jsonl"
+    run = RUNNER.invoke(app, ["How many?", "--trace", str(file)])
+    assert run.exit_code == 0
+    assert gateway.bodies[0]["mull"]["include"] == ["candidates", "trace"]
+    assert [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] == records
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_option_for_every_limit(app: typer.Typer, gateway: FakeGateway) -> None:
+    """They reach the gateway as its budget, and the strategy's parameters as its own."""
+    limits = ["--policy-tokens", "900", "--reward-tokens", "800", "--parallel", "4", "--deadline", "1.5"]
+    run = RUNNER.invoke(app, ["?", "--strategy", "majority_vote", "--economy", "--early-stop", "exact", *limits])
+    assert run.exit_code == 0
+    assert gateway.bodies[0]["mull"]["budget"] == {
+        "policy_tokens": 900,
+        "reward_tokens": 800,
+        "parallel": 4,
+        "deadline_ms": 1500,
+    }
+    assert gateway.bodies[0]["mull"]["strategy"] == {"name": "majority_vote", "early_stop": "exact", "economy": True}
 
 
 def test_an_error_is_one_line_and_exit_code_1(app: typer.Typer, gateway: FakeGateway) -> None:

@@ -1,0 +1,66 @@
+"""`mull replay`: draw a search from its trace, without any engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from service.cli import options
+from service.cli.answer import headline, one_line, show_cost, show_solution, votes_table
+from service.cli.lives import lives
+from service.cli.outcome import Outcome
+from service.cli.own import own_strategy
+from service.cli.terminal import give_up, output
+from service.cli.timeline import show_timeline
+from service.errors import MullError
+from service.library import read_trace
+from service.search.replay import replay
+from service.search.request import SearchRequest, SearchResult
+from service.search.trace import Begun, Record
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="What `mull solve --trace FILE` wrote.")],
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="The class of a strategy of yours: my.py:Mine.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Search again as a trace says it was searched, and draw what happened: steps, scores, tokens, ends."""
+    try:
+        records = read_trace(file, own=None if strategy is None else own_strategy(strategy))
+        result = replay(records)
+    except MullError as error:
+        give_up(error)
+    if as_json:
+        typer.echo(result.model_dump_json(exclude={"trace"}))
+    else:
+        _draw(records, result)
+
+
+def _draw(records: Sequence[Record], result: SearchResult) -> None:
+    console, outcome, best = output(), Outcome.of(result), result.choices[0]
+    if isinstance(records[0], Begun):
+        request = records[0].request
+        console.print(Text(one_line(request.question), style="bold"))
+        console.print(Text(_how(request), style="dim"))
+    console.print()
+    console.print(headline(outcome))
+    console.print()
+    show_timeline(console, lives(records), result.seconds, best)
+    if len(outcome.votes) > 1:
+        console.print(Text("\nVotes", style="bold"), votes_table(outcome))
+    console.print(Text("\nBest candidate", style="bold"))
+    show_solution(console, best)
+    show_cost(console, outcome)
+
+
+def _how(request: SearchRequest) -> str:
+    """Return in one line what was asked for, less what is as always."""
+    strategy = request.strategy.model_dump(exclude={"name"}, exclude_none=True)
+    score = request.score.model_dump(exclude_defaults=True) if request.strategy.needs_scores else {}
+    asked = {"seed": request.seed} | request.budget.model_dump(exclude_none=True)
+    given = ", ".join(f"{name} {value}" for name, value in (strategy | score | asked).items() if value is not False)
+    return f"{request.strategy.name} with {request.model}: {given}"
