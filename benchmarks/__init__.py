@@ -1,0 +1,1 @@
+"""Measurements of a running stack; each command ends in one line of JSON."""
