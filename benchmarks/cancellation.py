@@ -2,11 +2,11 @@
 
     make serve && .venv/bin/python -m benchmarks.cancellation --rounds 40
 
-Causes: the client goes, the deadline strikes, the answer is decided. *Issued* is the time until the order to abort has
-reached the policy's server, seen by a proxy in front of it; *idle* the time until that server's own gauges show no
-request running or waiting. Beside it: a client that closes its own connection to the bare vLLM server, streams of the
-same number and length. A second gateway with a search worker is started for the measurement, on the running stack's
-engines, with the proxy in between.
+Causes: the client goes; the deadline strikes; for a vote that is decided early, the moment of its answer. *Issued* is the
+time until the order to abort has reached the policy's server, seen by a proxy in front of it; *idle* the time until that
+server's own gauges show no request running or waiting. Beside it: a client that closes its own connections to the bare
+vLLM server, streams of the same number and length. A second gateway with a search worker is started for the
+measurement, on the running stack's engines, with the proxy in between.
 """
 
 import argparse
@@ -116,6 +116,14 @@ async def deadline(http: httpx.AsyncClient, gateway: str, question: str, wait_s:
     return begun + int(wait_s * 1000) / 1000
 
 
+async def decided(http: httpx.AsyncClient, gateway: str, question: str, _: float, seed: int) -> float:
+    """Have a vote stop early; return when its answer came, by when the engine is to be idle."""
+    asked = body(question, seed, budget={"parallel": 12})
+    asked["mull"]["strategy"]["early_stop"] = "exact"
+    await http.post(f"{gateway}/v1/chat/completions", json=asked, timeout=60)
+    return time.perf_counter()
+
+
 async def main() -> None:
     """Measure and print a table and one line of JSON."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -158,6 +166,7 @@ async def _measure(
         ("bare vLLM, connection closed", bare, stack),
         ("client gone", gone, gateway),
         ("deadline", deadline, gateway),
+        ("answer given, vote decided early", decided, gateway),
     ]
     idle: dict[str, list[float]] = {name: [] for name, _, _ in causes}
     issued: dict[str, list[float]] = {name: [] for name, _, _ in causes}
@@ -167,7 +176,7 @@ async def _measure(
             proxy.aborts.clear()
             begun = await cause(http, target, question, rng.uniform(0.2, 0.6), seed)
             idle[name].append(await idle_at(http, stack.policy) - begun)
-            if proxy.aborts:
+            if proxy.aborts and cause is not decided:
                 issued[name].append(proxy.aborts[0] - begun)
             await asyncio.sleep(0.05)
     return {name: _quantiles(idle[name], "idle") | _quantiles(issued[name], "issued") for name in idle}
@@ -177,13 +186,18 @@ def _quantiles(seconds: list[float], what: str) -> dict[str, float]:
     if not seconds:
         return {}
     ordered = sorted(seconds)
-    at = {"p50": len(ordered) // 2, "p99": min(len(ordered) - 1, round(0.99 * len(ordered))), "max": -1}
+    at = {
+        "p50": len(ordered) // 2,
+        "p90": int(0.9 * len(ordered)),
+        "p99": min(len(ordered) - 1, round(0.99 * len(ordered))),
+        "max": -1,
+    }
     return {f"{what}_ms_{name}": round(ordered[place] * 1000, 1) for name, place in at.items()}
 
 
 def _show(outcome: dict[str, dict[str, float]]) -> None:
     table = Table(title=f"Milliseconds from the cause, {STREAMS} streams")
-    columns = ("issued_ms_p50", "issued_ms_p99", "issued_ms_max", "idle_ms_p50", "idle_ms_p99", "idle_ms_max")
+    columns = ("issued_ms_p50", "issued_ms_p90", "issued_ms_p99", "idle_ms_p50", "idle_ms_p90", "idle_ms_p99")
     for column in ("cause", *columns):
         table.add_column(column.replace("_ms_", " "), justify="left" if column == "cause" else "right")
     for name, figures in outcome.items():

@@ -1,6 +1,7 @@
 """What a candidate costs on Mull's side: CPU time of the driver, and of the whole search worker, beside a bare request.
 
-    make serve && .venv/bin/python -m benchmarks.client_cost --candidates 512 --profile docs/driver-profile.txt
+    MULL_REDIS__ENABLED=false make serve
+    .venv/bin/python -m benchmarks.client_cost --candidates 512 --profile docs/driver-profile.txt
 
 One *bare request* is the least that a client can do: one aiohttp POST to vLLM for a completion of the same length, not
 streamed, its JSON parsed. *Driver* is a search in this very process with the library; *worker* is the Ray Serve replica
@@ -82,7 +83,7 @@ def worker(stack: RunningStack, questions: list[str], strategy: dict[str, Any], 
         reply = httpx.post(f"{stack.gateway}/v1/chat/completions", json=body, timeout=300)
         reply.raise_for_status()
         if reply.json()["mull"]["cached"]:
-            raise RuntimeError("answered from the cache: choose another --seed")
+            raise RuntimeError("answered from the cache: start the stack with MULL_REDIS__ENABLED=false")
     busy = _cpu(replica) - begun - idle * (time.perf_counter() - clock)
     return busy / (len(questions) * SAMPLES) * 1000
 

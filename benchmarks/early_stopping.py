@@ -1,6 +1,7 @@
 """What early stopping saves: tokens paid and seconds, by how many candidates run at once.
 
-    make serve && .venv/bin/python -m benchmarks.early_stopping --questions 20
+    MULL_REDIS__ENABLED=false make serve
+    .venv/bin/python -m benchmarks.early_stopping --questions 16
 
 Each held-out question is searched without early stopping first; then with it, at several `parallel`, and in waves
 (`economy`). Paid are the tokens that vLLM's own counters have seen. Two checks go with it: each search must have the
@@ -75,7 +76,7 @@ def ask(
     response.raise_for_status()
     answer: dict[str, Any] = response.json()["mull"]
     if answer["cached"]:
-        raise RuntimeError("answered from the cache: choose another --seed")
+        raise RuntimeError("answered from the cache: start the stack with MULL_REDIS__ENABLED=false")
     return answer
 
 
@@ -102,7 +103,9 @@ async def replays(trace: Sequence[dict[str, Any]], winner: str | None, seed: int
     rng, reader, same = random.Random(seed), MathAnswers(), 0
     try:
         for _ in range(REPLAYS):
-            policy = ScriptedPolicy(texts, pause=lambda: rng.choice((0, 0, 0, 1e-5, 1e-4)))
+            policy = ScriptedPolicy(
+                texts, request_seed=begun.request.seed, pause=lambda: rng.choice((0, 0, 0, 1e-5, 1e-4))
+            )
             request = begun.request.model_dump() | {
                 "strategy": begun.request.strategy.model_dump() | {"early_stop": "exact"},
                 "messages": (),

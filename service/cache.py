@@ -23,14 +23,19 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from service.search.request import SearchRequest, SearchResult
 from service.settings import RedisSettings, Settings
+from strategies.adaptive_consistency import DECIDED_BETA
+from strategies.early_stop import DECIDED
+from strategies.flat import COMPLETED
 
 Outcome = Literal["hit", "miss", "off", "error"]
 """What a look-up came to: `off` is a cache that is not configured, `error` one that did not answer."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever `SearchResult` changes; values of another format are misses."""
 
 _CONNECTIONS = 16
+_ENDS = {COMPLETED, DECIDED, DECIDED_BETA}
+_WHERE_IT_RUNS = {"url", "api_key_env", "slots", "timeout_s", "flags", "price"}
 _DOWN_AFTER = 3
 _PAUSE_S = 1.0
 _log = logging.getLogger("mull.cache")
@@ -80,8 +85,8 @@ class ResultCache:
         return result, "miss" if result is None else "hit"
 
     async def put(self, request: SearchRequest, result: SearchResult) -> None:
-        """Keep `result` for `redis.ttl_s` seconds if its search was complete; one cut short is not kept."""
-        if (redis := self._redis) is None or result.stopped_by != "completed":
+        """Keep `result` for `redis.ttl_s` seconds if its search came to its end; one cut short is not kept."""
+        if (redis := self._redis) is None or result.stopped_by not in _ENDS:
             return
         key, lifetime = self.key(request), self._settings.redis.ttl_s
         value = self._tag + zlib.compress(result.model_dump_json().encode(), level=1)
@@ -156,9 +161,6 @@ def _client(settings: RedisSettings) -> Redis | None:
         protocol=2,
     )
     return Redis.from_pool(pool)
-
-
-_WHERE_IT_RUNS = {"url", "api_key_env", "slots", "timeout_s", "flags", "price"}
 
 
 def _identity(settings: Settings, name: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from strategies.early_stop import Rule, ScoreRace, VoteRace, available
 from strategies.flat import Flat
 from strategies.progress import Scoring
 from strategies.protocol import Strategy
 from strategies.selection import by_score, by_weighted_vote
-from strategies.spec import ONE_RETURNED, ScoreSpec, Spec
+from strategies.spec import ONE_RETURNED, ScoreSpec, Spec, economy_saves
 
 
 class BestOfN(Spec):
@@ -32,12 +32,7 @@ class BestOfN(Spec):
         "agreed. best: keep four in flight, so that later ones are cut against earlier ones.",
     )
 
-    @field_validator("economy")
-    @classmethod
-    def _saves(cls, economy: bool, info: ValidationInfo) -> bool:
-        if economy and info.data.get("early_stop") == "off":
-            raise ValueError("it saves by early stopping, which is off: without that it would only be slower")
-        return economy
+    _saves = field_validator("economy")(economy_saves)
 
     @property
     def needs_scores(self) -> bool:

@@ -12,7 +12,7 @@ from strategies.early_stop import Rule, VoteRace, available
 from strategies.flat import Flat
 from strategies.protocol import Strategy
 from strategies.selection import by_majority
-from strategies.spec import ONE_RETURNED, ScoreSpec, Spec
+from strategies.spec import ONE_RETURNED, ScoreSpec, Spec, economy_saves
 
 _DEFAULT_ERROR = 0.05
 
@@ -45,12 +45,7 @@ class MajorityVote(Spec):
             raise ValueError('it belongs to early_stop "beta"')
         return error
 
-    @field_validator("economy")
-    @classmethod
-    def _saves(cls, economy: bool, info: ValidationInfo) -> bool:
-        if economy and info.data.get("early_stop") == "off":
-            raise ValueError("it saves by early stopping, which is off: without that it would only be slower")
-        return economy
+    _saves = field_validator("economy")(economy_saves)
 
     @property
     def needs_scores(self) -> bool:

@@ -123,3 +123,10 @@ class Spec(BaseModel, ABC):
         not about the second, so more than one switches early stopping off. Raises `ValueError`, with what to change,
         where the parameters ask for what `score` or `returned` rule out.
         """
+
+
+def economy_saves(economy: bool, info: ValidationInfo) -> bool:
+    """Return `economy`, a field that comes after `early_stop`; raises `ValueError` where nothing could be saved."""
+    if economy and info.data.get("early_stop") == "off":
+        raise ValueError("it saves by early stopping, which is off: without that it would only be slower")
+    return economy

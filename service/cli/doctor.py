@@ -14,26 +14,15 @@ from rich.table import Table
 from service.engines.http import EngineClient, engine_client
 from service.engines.probe import Finding, probe_policy, probe_reward
 from service.settings import Engine, Settings
-from service.settings_file import load_settings
-from service.stack.state import StateDir
+from service.stack.in_force import settings_in_force
 
 TIMEOUT_S = 5
 
 
 def command() -> None:
     """Probe engines, Redis, Ray and the gateway; exit with 1 if something that is needed is missing."""
-    if not asyncio.run(_show(_in_force())):
+    if not asyncio.run(_show(settings_in_force())):
         raise typer.Exit(1)
-
-
-def _in_force() -> Settings:
-    """Return the running stack's settings, which know every URL, or else what is configured."""
-    configured = load_settings()
-    state_dir = StateDir(configured.state_dir)
-    state = state_dir.load()
-    if state is not None and state.supervisor.alive() and state_dir.settings.exists():
-        return load_settings(state_dir.settings, environ={})
-    return configured
 
 
 async def _show(settings: Settings) -> bool:

@@ -13,8 +13,7 @@ from service.search.ports import Scorer
 from service.search.request import Message, SearchRequest, SearchResult
 from service.search.trace import Begun
 from service.settings import Engine, PublicModel, RewardSettings, Settings
-from service.settings_file import load_settings
-from service.stack.state import StateDir
+from service.stack.in_force import settings_in_force
 from strategies.best_of_n import BestOfN
 from strategies.spec import Spec
 
@@ -40,22 +39,12 @@ class Here:
         return self.continue_from is not None or self.reward is not None or is_own(self.strategy or "")
 
 
-def in_force() -> Settings:
-    """Return the running stack's settings, which know every URL, or else what is configured."""
-    configured = load_settings()
-    state_dir = StateDir(configured.state_dir)
-    state = state_dir.load()
-    if state is not None and state.supervisor.alive() and state_dir.settings.exists():
-        return load_settings(state_dir.settings, environ={})
-    return configured
-
-
 async def search_here(here: Here, wishes: Wishes, *, trace: bool) -> SearchResult:
     """Search with the engines of the running stack, or those whose `url` is configured. Raises `MullError`."""
     own = own_strategy(here.strategy) if here.strategy is not None and is_own(here.strategy) else None
     scorer = own_scorer(here.reward) if here.reward is not None else None
     records = read_trace(here.continue_from, own=own) if here.continue_from is not None else None
-    settings = in_force()
+    settings = settings_in_force()
     if records is not None and isinstance(records[0], Begun):
         base = records[0].request
         model = _model(settings, here.model or base.model)

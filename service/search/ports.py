@@ -80,12 +80,20 @@ class Policy(Protocol):
         ...
 
     def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
+        self,
+        prompt: tuple[int, ...],
+        *,
+        max_tokens: int,
+        sampling: Sampling,
+        seed: int,
+        bill: Bill,
+        eager: bool = True,
     ) -> AsyncGenerator[Chunk, None]:
         """Continue `prompt`.
 
         Closing the generator, or cancelling the task that reads it, aborts the engine's request at once and then waits
-        a moment for what it has cost: `bill` is final when the generator is closed.
+        a moment for what it has cost: `bill` is final when the generator is closed. `eager` is for text that is waited
+        for step by step; without it larger pieces may come, which cost both sides less.
         """
         ...
 

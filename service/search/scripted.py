@@ -42,7 +42,14 @@ class ScriptedPolicy:
         return tuple(range(len(text.split())))
 
     async def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
+        self,
+        prompt: tuple[int, ...],
+        *,
+        max_tokens: int,
+        sampling: Sampling,
+        seed: int,
+        bill: Bill,
+        eager: bool = True,
     ) -> AsyncGenerator[Chunk, None]:
         """Write the solution that belongs to `seed`."""
         self.calls.append((seed, max_tokens, sampling))

@@ -49,6 +49,7 @@ async def search(
         max_tokens=_candidate_cap(request, settings.sampling, len(prompt), engines.policy.context),
         parallel=request.budget.parallel,
         deadline=deadline,
+        eager=request.strategy.needs_scores and request.score.needs_reward_model,
         certainty=partial(Certainty, logprobs) if logprobs is not None else None,
     )
     strategy = request.strategy.build(request.score, returned=request.n)

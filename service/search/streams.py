@@ -184,6 +184,7 @@ class Streams:
             sampling=terms.sampling.at(sample.temperature),
             seed=place_seed(terms.seed, sample.node, written),
             bill=stream.bill,
+            eager=terms.eager,
         )
 
     async def _write(self, stream: Stream, chunks: AsyncGenerator[Chunk, None]) -> None:

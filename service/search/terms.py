@@ -10,7 +10,7 @@ from strategies.certainty import Certainty
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`max_tokens` caps each candidate; `deadline` is on the event loop's clock.
+    """`max_tokens` caps each candidate; `deadline` is on the event loop's clock; `eager`: its steps are waited for.
 
     `certainty` makes what judges a candidate by the policy's own log-probabilities, where that is wanted.
     """
@@ -23,4 +23,5 @@ class Terms:
     max_tokens: int
     parallel: int | None
     deadline: float
+    eager: bool = True
     certainty: Callable[[], Certainty] | None = None

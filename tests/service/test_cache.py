@@ -127,6 +127,13 @@ def test_key_does_not_cover_where_the_engine_runs(server: ValkeyServer) -> None:
     assert ResultCache(moved).key(REQUEST) == ResultCache(settings(url)).key(REQUEST)
 
 
+@pytest.mark.parametrize("stopped_by", ["completed", "decided", "decided_beta"])
+async def test_a_search_that_came_to_its_end_is_kept(cache: ResultCache, stopped_by: str) -> None:
+    """Also one that ended early, because more could not change its answer."""
+    await cache.put(REQUEST, RESULT.model_copy(update={"stopped_by": stopped_by}))
+    assert (await cache.get(REQUEST))[1] == "hit"
+
+
 @pytest.mark.parametrize("stopped_by", ["deadline", "policy_tokens"])
 async def test_unfinished_search_is_not_kept(cache: ResultCache, stopped_by: str) -> None:
     """A result cut short by a limit is not given to the next client."""

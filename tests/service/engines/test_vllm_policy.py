@@ -304,3 +304,13 @@ async def test_ready_means_that_a_token_was_generated(fake: FakeVllm, policy: As
     streams(fake, [delta("", [], "length")])
     with pytest.raises(EngineError, match="generated 0 tokens"):
         await policy(fake).ready()
+
+
+async def test_steps_that_are_waited_for_are_told_in_small_pieces(fake: FakeVllm, policy: Asker) -> None:
+    """Text that nobody scores on the way comes in large ones, which cost less to handle."""
+    for eager in (True, False):
+        fake.replies["/v1/completions"] = lambda _: Events([delta("x", [4], "stop"), {**usage(9, 1, 0), "choices": []}])
+        stream = policy(fake).stream((1,), max_tokens=8, sampling=Sampling(1.0), seed=7, bill=Bill(), eager=eager)
+        assert [chunk.text async for chunk in stream] == ["x"]
+    small, large = (body["stream_interval"] for body in fake.bodies("/v1/completions"))
+    assert small < large

@@ -30,8 +30,9 @@ def chat(**fields: Any) -> dict[str, Any]:
 
 
 def best_of(samples: int, **options: Any) -> dict[str, Any]:
-    """The `mull` object of a search that shows its candidates."""
-    return {"strategy": {"name": "best_of_n", "samples": samples}, "include": ["candidates"], **options}
+    """The `mull` object of a search that shows its candidates, all of which come to their end."""
+    strategy = {"name": "best_of_n", "samples": samples, "early_stop": "off"}
+    return {"strategy": strategy, "include": ["candidates"], **options}
 
 
 def test_openai_client_gets_an_answer(stack: Any) -> None:
@@ -67,6 +68,37 @@ def test_usage_adds_up(http: httpx.Client) -> None:
     assert policy["prompt"] == 4 * body["usage"]["prompt_tokens"]
     assert reward["submitted"] > 0
     assert all(0 <= s <= 1 for c in candidates for s in c["scores"])
+
+
+def test_a_search_that_stops_early_answers_as_the_whole_one(http: httpx.Client) -> None:
+    """Same seed, same winner, fewer tokens: best-of-16 with two in flight, with early stopping and without."""
+    problem = json.loads(HELD_OUT.read_text().splitlines()[398])["problem"]
+    answers = []
+    for early in ("off", "exact"):
+        strategy = {"name": "best_of_n", "samples": 16, "early_stop": early}
+        mull = {"strategy": strategy, "score": {"steps": "min", "select": "best"}, "budget": {"parallel": 2}}
+        body = chat(messages=[{"role": "user", "content": problem}], seed=7, mull=mull)
+        answers.append(http.post("/v1/chat/completions", json=body).json())
+    whole, early_stopped = answers
+    assert whole["choices"] == early_stopped["choices"]
+    assert (whole["mull"]["stopped_by"], early_stopped["mull"]["stopped_by"]) == ("completed", "decided")
+    assert early_stopped["usage"]["completion_tokens"] < whole["usage"]["completion_tokens"]
+    assert early_stopped["mull"]["usage"]["policy"]["estimated"] is False
+
+
+@pytest.mark.parametrize(("source", "lowest"), [("self_certainty@5", 0.0), ("mean_logprob", -5.0)])
+def test_candidates_can_be_judged_by_the_policys_own_log_probabilities(
+    http: httpx.Client, source: str, lowest: float
+) -> None:
+    """No reward token is paid, each candidate has one score, and the best of them is returned."""
+    mull = best_of(4, score={"source": source})
+    found = http.post("/v1/chat/completions", json=chat(mull=mull)).json()["mull"]
+    scores = [candidate["score"] for candidate in found["candidates"]]
+    assert found["usage"]["reward"]["submitted"] == 0
+    assert len(scores) == 4
+    assert all(score > lowest for score in scores)
+    assert scores[0] == max(c["score"] for c in found["candidates"] if c["answer"] == found["answer"])
+    assert (max(scores) < 0) == (source == "mean_logprob")
 
 
 def test_repeated_request_comes_from_redis(http: httpx.Client) -> None:

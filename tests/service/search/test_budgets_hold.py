@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_search import solve
 
 from service.errors import NoAnswer
-from service.search.ports import Bill, Chunk, Sampling
+from service.search.ports import Bill, Chunk
 from service.search.scripted import ScriptedPolicy, ScriptedScorer
 
 
@@ -25,12 +26,12 @@ class Adversary(ScriptedPolicy):
     worst: list[int] = field(default_factory=list)
 
     async def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
+        self, prompt: tuple[int, ...], *, max_tokens: int, bill: Bill, **how: Any
     ) -> AsyncGenerator[Chunk, None]:
         inner, held, place, ended = Bill(), list[Chunk](), len(self.worst), False
         self.worst.append(max_tokens)
         try:
-            async for chunk in super().stream(prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, bill=inner):
+            async for chunk in super().stream(prompt, max_tokens=max_tokens, bill=inner, **how):
                 held.append(chunk)
                 ended = chunk.finish_reason is not None
                 if ended or self.rng.random() < 0.4:

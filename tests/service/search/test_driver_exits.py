@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
 
 import pytest
 from scripted_search import RIGHT, SCORES, WRONG
@@ -24,12 +25,10 @@ pytestmark = pytest.mark.timeout(20)
 class Slow(ScriptedPolicy):
     """Needs a moment to say what a stream that was stopped has cost: two tokens that nobody has seen."""
 
-    async def stream(
-        self, prompt: tuple[int, ...], *, max_tokens: int, sampling: Sampling, seed: int, bill: Bill
-    ) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, prompt: tuple[int, ...], *, bill: Bill, **how: Any) -> AsyncGenerator[Chunk, None]:
         ended = False
         try:
-            async for chunk in super().stream(prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, bill=bill):
+            async for chunk in super().stream(prompt, bill=bill, **how):
                 ended = chunk.finish_reason is not None
                 yield chunk
         finally:
