@@ -2,10 +2,10 @@
 
     make serve && .venv/bin/python -m benchmarks.cancellation --rounds 40
 
-Causes: the client goes; the deadline strikes; for a vote that is decided early, the moment of its answer. *Issued* is the
-time until the order to abort has reached the policy's server, seen by a proxy in front of it; *idle* the time until that
-server's own gauges show no request running or waiting. Beside it: a client that closes its own connections to the bare
-vLLM server, streams of the same number and length. A second gateway with a search worker is started for the
+Causes: the client goes; the deadline strikes; for a vote that is decided early, the moment of its answer. *Issued* is
+the time until the order to abort has reached the policy's server, seen by a proxy in front of it; *idle* the time until
+that server's own gauges show no request running or waiting. Beside it: a client that closes its own connections to the
+bare vLLM server, streams of the same number and length. A second gateway with a search worker is started for the
 measurement, on the running stack's engines, with the proxy in between.
 """
 

@@ -129,7 +129,7 @@ def _profile(work: Callable[[], Awaitable[float]]) -> str:
     async def run() -> None:
         await work()
 
-    profile, text = cProfile.Profile(), io.StringIO()
+    profile, text = cProfile.Profile(time.process_time), io.StringIO()
     profile.runcall(asyncio.run, run())
     pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime").print_stats(40)
     return text.getvalue()
