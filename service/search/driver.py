@@ -69,7 +69,7 @@ class Driver:
         self._strategy = strategy
         self._deadline = terms.deadline
         self._begun = asyncio.get_running_loop().time()
-        self._inbox: asyncio.Queue[Event | Exception] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Event | Exception | None] = asyncio.Queue()  # None: more can be started
         self._tasks: set[Task[Any]] = set()
         self._asked: dict[Path, int] = {}
         self._scorings: dict[Path, list[Task[None]]] = {}
@@ -89,6 +89,7 @@ class Driver:
             tell=self._inbox.put_nowait,
             spawn=lambda work: self._spawn(self._report(work)),
             paid=self._grown,
+            room=lambda: self._inbox.put_nowait(None),
         )
         self._scores: StepScores | None = None
         if engines.scorer is not None:
@@ -129,6 +130,8 @@ class Driver:
                 if not self._tasks and self._inbox.empty():
                     raise RuntimeError(f"{type(self._strategy).__name__} neither finished nor asked for anything")
             event = await self._inbox.get()
+            if event is None:
+                continue
             if isinstance(event, Exception):
                 raise event
             self.records.append(Told(self._now(), event))

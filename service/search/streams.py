@@ -56,7 +56,8 @@ class Stream:
 class Streams:
     """Starts what is wanted as soon as `parallel`, the budget and the engine's slots allow.
 
-    `tell` takes events for the strategy; `paid` is told of every request when it is over.
+    `tell` takes events for the strategy; `paid` is told of every request when it is over; `room` is called when a
+    stream is over while others wait: one that was cancelled ends without an event.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Streams:
         tell: Callable[[Event], None],
         spawn: Spawn,
         paid: Callable[[Stream], None],
+        room: Callable[[], None],
     ) -> None:
         self.exhausted = False
         self._terms = terms
@@ -82,6 +84,7 @@ class Streams:
         self._tell = tell
         self._spawn = spawn
         self._paid = paid
+        self._room = room
         self._growths: dict[Path, Growth] = {}
         self._waiting: deque[Sample] = deque()
         self._open: dict[Path, Stream] = {}
@@ -213,3 +216,5 @@ class Streams:
         stream.reservation.settle(stream.bill.generated, stream.bill, forgo=stream.forgo)
         if stream.asked:
             self._paid(stream)
+        if self._waiting:
+            self._room()

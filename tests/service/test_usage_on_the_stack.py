@@ -5,6 +5,7 @@ import json
 import random
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,9 @@ async def test_usage_adds_up_over_a_mixed_load_with_cancellations(stack: Any) ->
     configured = load_settings(None, stack.environment)
     policy_settings = configured.policies["tiny-policy"].model_copy(update={"url": stack.policy_url})
     reward_settings = configured.reward_models["tiny-prm"].model_copy(update={"url": stack.reward_url})
-    policy = Noting(policy_settings, engine_client(policy_settings))
-    scorer = NotingScorer(reward_settings, engine_client(reward_settings))
+    clients = AsyncExitStack()
+    policy = Noting(policy_settings, await clients.enter_async_context(engine_client(policy_settings)))
+    scorer = NotingScorer(reward_settings, await clients.enter_async_context(engine_client(reward_settings)))
     policy.bills, scorer.bills = [], []
     best = {"name": "best_of_n", "samples": 16}
     vote = {"name": "majority_vote", "samples": 24}
@@ -110,7 +112,7 @@ async def test_usage_adds_up_over_a_mixed_load_with_cancellations(stack: Any) ->
             await searching
 
     policy_before, reward_before = engine_tokens(stack.policy_url), engine_tokens(stack.reward_url)
-    async with httpx.AsyncClient(timeout=60) as http:
+    async with clients, httpx.AsyncClient(timeout=60) as http:
         *_, early, best_early, deadline, budget = await asyncio.gather(
             leave(problems[0], vote),
             leave(problems[1], best),
@@ -120,8 +122,6 @@ async def test_usage_adds_up_over_a_mixed_load_with_cancellations(stack: Any) ->
             ask(http, stack.gateway_url, problems[5], strategy=best, budget={"deadline_ms": 2500}),
             ask(http, stack.gateway_url, problems[5], strategy=best, budget={"policy_tokens": 700}),
         )
-    await policy.aclose()
-    await scorer.aclose()
     policy_after, reward_after = engine_tokens(stack.policy_url), engine_tokens(stack.reward_url)
     told = [early, best_early, deadline, budget]
     assert all(bill.exact for bill in (*policy.bills, *scorer.bills))

@@ -1,15 +1,16 @@
 """The driver against scripted engines: budgets, deadlines, failures, and what is left behind."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from service.errors import QuestionTooLong
 from service.search.driver import Driver, Engines
 from service.search.ledger import Account
-from service.search.ports import Sampling
+from service.search.ports import Chunk, Sampling
 from service.search.scripted import BoxedReader, ScriptedPolicy, ScriptedScorer
 from service.search.seeds import place_seed
 from service.search.slots import Slots
@@ -17,7 +18,7 @@ from service.search.terms import Terms
 from service.settings import StepForm
 from strategies.best_of_n import BestOfN
 from strategies.majority_vote import MajorityVote
-from strategies.protocol import Action, Cancel, Candidate, Event, Finish, Sample, Strategy, Vote
+from strategies.protocol import Action, Cancel, Candidate, Ended, Event, Finish, Sample, Step, Strategy, Vote
 from strategies.sample import Greedy
 from strategies.spec import ScoreSpec
 
@@ -214,3 +215,35 @@ async def test_a_strategy_that_waits_for_nothing_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="Idle"):
         await driver(Idle(), ScriptedPolicy([])).run()
+
+
+class _Lingering(ScriptedPolicy):
+    """Takes its time to say what a stream that was stopped has cost."""
+
+    async def stream(self, prompt: tuple[int, ...], **how: Any) -> AsyncGenerator[Chunk, None]:
+        try:
+            async for chunk in super().stream(prompt, **how):
+                yield chunk
+        finally:
+            await asyncio.sleep(0.02)
+
+
+class _CancelsTwo(_CancelsOthers):
+    """Asks for four candidates and cancels the first two at their first step."""
+
+    def begin(self) -> Sequence[Action]:
+        return [Sample((i,)) for i in range(4)]
+
+    def on(self, event: Event) -> Sequence[Action]:
+        self.events.append(event)
+        if isinstance(event, Step) and event.node[0] < 2:
+            return [Cancel(event.node)]
+        ended = {e.node for e in self.events if isinstance(e, Ended)}
+        return [Finish("completed")] if {(2,), (3,)} <= ended else []
+
+
+async def test_the_room_of_cancelled_streams_is_used() -> None:
+    """Both that run are cancelled, and end without an event some time later: then the two that wait are started."""
+    policy = _Lingering([RIGHT] * 4)
+    assert await driver(_CancelsTwo(), policy, parallel=2).run() == "completed"
+    assert (len(policy.calls), policy.most_open) == (4, 2)
