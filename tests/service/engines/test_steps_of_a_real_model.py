@@ -32,7 +32,8 @@ pytestmark = pytest.mark.stack
 START_LIMIT_S = 200
 MAX_TOKENS = 60
 FLAGS = (
-    *("--dtype", "bfloat16"),
+    # What is decoded greedily depends less on the processor in float32 than in bfloat16.
+    *("--dtype", "float32"),
     *("--max-model-len", "1024"),
     *("--max-num-seqs", "8"),
     *("--kv-cache-memory-bytes", str(128 * 2**20)),
