@@ -6,8 +6,8 @@ from secrets import token_hex
 
 from service.errors import MullError
 
-ABORT_GRACE_S = 0.5
-"""How long an engine has to say what an aborted request has cost. A gateway gives a worker 1 s beyond the deadline."""
+ABORT_GRACE_S = 2.0
+"""How long an engine has to say what an aborted request has cost; a search at its deadline waits for less."""
 AGAIN_S = 0.05
 
 

@@ -32,6 +32,8 @@ from strategies.protocol import (
 )
 
 T = TypeVar("T")
+BILLING_S = 0.7
+"""How long after its deadline a search waits for bills at most; a gateway gives its worker 1 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +230,22 @@ class Driver:
             task.exception()  # whoever waits for it raises it; asyncio need not log it again
 
     async def _close(self) -> None:
-        """Cancel what is left, all at once, and wait until the engines have said what it has cost."""
+        """Cancel what is left, all at once, and wait until the engines have said what it has cost.
+
+        The answer is not held up for that much beyond the deadline: being cancelled again, a request is closed at once.
+        """
         tasks = list(self._tasks)
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            if not task.cancelling():  # what was cancelled before is being billed already
+                task.cancel()
+        try:
+            if tasks:
+                left = self._deadline - asyncio.get_running_loop().time()
+                await asyncio.wait(tasks, timeout=max(0.0, left) + BILLING_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() - self._begun

@@ -16,7 +16,20 @@ from service.search.slots import Slots
 from service.search.terms import Terms
 from service.settings import StepForm
 from strategies.best_of_n import BestOfN
-from strategies.protocol import Action, Answer, Candidate, Event, Finish, Sample, Score, Step, Strategy, Vote
+from strategies.protocol import (
+    Action,
+    Answer,
+    Cancel,
+    Candidate,
+    Ended,
+    Event,
+    Finish,
+    Sample,
+    Score,
+    Step,
+    Strategy,
+    Vote,
+)
 from strategies.spec import ScoreSpec
 
 pytestmark = pytest.mark.timeout(20)
@@ -33,8 +46,9 @@ class Slow(ScriptedPolicy):
                 yield chunk
         finally:
             if not ended:
+                bill.exact = False
                 await asyncio.sleep(0.02)
-                bill.generated += 2
+                bill.generated, bill.exact = bill.generated + 2, True
 
 
 class FailsAtThird(Slow):
@@ -161,6 +175,24 @@ async def test_finished_by_the_strategy() -> None:
     assert await search.run() == "decided"
     here.check(search)
     assert here.policy.bills[0].generated > 0
+
+
+class CutsThenFinishes(Own):
+    """Cancels two candidates, and is done a few events later, before anybody can have said what they cost."""
+
+    def on(self, event: Event) -> Sequence[Action]:
+        self.events += 1
+        if self.events == 3:
+            return [Cancel((0,)), Cancel((1,))]
+        return [Finish("decided")] if isinstance(event, Ended) else []
+
+
+async def test_finished_while_what_was_cut_is_still_being_billed() -> None:
+    """The end does not hurry them: their bills come."""
+    here = world()
+    search = here.driver(CutsThenFinishes("decided"))
+    assert await search.run() == "decided"
+    here.check(search)
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.004, 0.01, 0.02])
