@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from service.errors import InvalidRequest
 from service.search.request import SearchRequest
 from service.search.scoring import Prefix, prefixes
-from service.search.trace import Begun, Grown, Judged, Record, Told
-from strategies.protocol import Ended, Path, Scored, Step
+from service.search.trace import Begun, Grown, Judged, Record, Told, Wished
+from strategies.protocol import Ended, Path, Sample, Scored, Step
 
 SAME = ("model", "messages", "prompt", "sampling", "seed")
 """What must not differ between a search and its continuation: it decides what the policy writes."""
@@ -17,9 +17,11 @@ SAME = ("model", "messages", "prompt", "sampling", "seed")
 class Writing:
     """What was written of one candidate; `ended` is `None` where its stream was stopped on the way.
 
-    `finish_reason` is the engine's: it may have come to its end while it was being stopped.
+    `finish_reason` is the engine's: it may have come to its end while it was being stopped. `temperature` is what the
+    strategy asked for: what was decoded greedily is no sample.
     """
 
+    temperature: float | None = None
     text: str = ""
     token_ids: tuple[int, ...] = ()
     finish_reason: str | None = None
@@ -52,6 +54,8 @@ def past_of(trace: Sequence[Record], request: SearchRequest) -> Past:
         match record:
             case Begun(before, _, _):
                 _check(before, request)
+            case Wished(_, Sample(node, temperature)):
+                writings.setdefault(node, Writing()).temperature = temperature
             case Grown(_, node, text, token_ids, finish_reason):
                 writing = writings.setdefault(node, Writing())
                 writing.text += text

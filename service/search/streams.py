@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
+from service.errors import InvalidRequest
 from service.search.growth import Growth
 from service.search.ledger import Account, Reservation
 from service.search.past import Past
@@ -95,8 +96,17 @@ class Streams:
         return self._growths[node].steps
 
     def want(self, sample: Sample) -> None:
-        """Take up a candidate: from what an earlier run wrote of it, or from nothing."""
+        """Take up a candidate: from what an earlier run wrote of it, or from nothing.
+
+        Raises `InvalidRequest` where that run drew it from another distribution.
+        """
         terms, writing = self._terms, self._past.writings.get(sample.node)
+        if writing is not None and writing.temperature != sample.temperature:
+            raise InvalidRequest(
+                "The search that is continued sampled at another temperature: its candidates cannot be used.",
+                hint="Go on with a strategy that samples as that one did: greedy decoding is no sample.",
+                param="mull.strategy",
+            )
         growth = Growth(sample.node, StepSplitter(terms.form), terms.certainty() if terms.certainty else None)
         self._growths[sample.node] = growth
         over = writing is not None and writing.is_over(terms.max_tokens)

@@ -130,3 +130,10 @@ async def test_another_question_is_no_continuation(change: dict[str, object]) ->
     first = await solve(ScriptedPolicy([RIGHT]), {"name": "sample"})
     with pytest.raises(InvalidRequest, match=next(iter(change))):
         past(first, **change)
+
+
+async def test_what_was_decoded_greedily_is_not_taken_for_a_sample() -> None:
+    """A vote cannot go on from a greedy search: its first candidate would be no draw."""
+    first = await solve(ScriptedPolicy([RIGHT]), {"name": "greedy"})
+    with pytest.raises(InvalidRequest, match="temperature"):
+        await solve(ScriptedPolicy([RIGHT]), {"name": "majority_vote", "samples": 1}, past=past(first))
