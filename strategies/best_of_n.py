@@ -44,7 +44,7 @@ class BestOfN(Spec):
         """N."""
         return self.samples
 
-    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1, seed: int = 0) -> Strategy:
         """Return the state machine."""
         hindrance = None if returned == 1 else ONE_RETURNED
         if not score.bounded:

@@ -28,13 +28,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Let one stream of steps grow from the question to its own end, to be known as `node`.
+    """Let one stream of steps grow from the end of `node[:-1]`, to be known as `node`.
 
-    `temperature` overrides the policy's own (0 is greedy decoding); `None` keeps it.
+    It grows to its own end, or until it has written `max_steps` steps (at least 1); what has been paused there can be
+    grown from. `temperature` overrides the policy's own (0 is greedy decoding); `None` keeps it.
     """
 
     node: Path
     temperature: float | None = None
+    max_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,23 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The stream of `node` ended; all its steps have been told. `text` is all it wrote, separators included.
+class Paused:
+    """The stream of `node` has written as many steps as it was asked for, all of which have been told.
 
-    `answer` is `None` where the text holds none. `certainty` is what the policy's own log-probabilities say of the
-    whole text, where that was asked for (`ScoreSpec.source`).
+    `certainty` is as in `Ended`.
+    """
+
+    node: Path
+    certainty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The stream of `node` ended; all its steps have been told.
+
+    `text` is the whole solution, from the question on, separators included. `answer` is `None` where it holds none.
+    `certainty` is what the policy's own log-probabilities say of what this stream wrote, where that was asked for
+    (`ScoreSpec.source`, `Spec.prior`).
     """
 
     node: Path
@@ -125,7 +139,7 @@ class Refused:
     because: Literal["budget", "length"] = "budget"
 
 
-Event = Step | Ended | Scored | Cancelled | Refused
+Event = Step | Paused | Ended | Scored | Cancelled | Refused
 
 
 # --- results ------------------------------------------------------------------------------------------------------
@@ -137,7 +151,7 @@ class Candidate:
 
     `scores` has one entry in [0, 1] per scored step; `score` is their aggregate, or the policy's certainty where that
     judges, and `None` where nothing does or the candidate is not whole. `ended` is `None` for what was stopped before
-    its own end.
+    its own end. `multiplicity` samples gave this same solution: it has as many votes.
     """
 
     node: Path
@@ -146,11 +160,15 @@ class Candidate:
     scores: tuple[float, ...]
     score: float | None
     ended: EndReason | None
+    multiplicity: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One answer with its share in [0, 1] of all votes that were counted, weighted where the strategy weighs them."""
+    """One answer with its share in [0, 1] of all votes that were counted, weighted where the strategy weighs them.
+
+    `candidates` counts a candidate as often as it was sampled.
+    """
 
     answer: Answer
     weight: float

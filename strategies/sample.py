@@ -23,7 +23,7 @@ class Greedy(_One):
 
     name: Literal["greedy"] = "greedy"
 
-    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1, seed: int = 0) -> Strategy:
         """Return the state machine."""
         return Flat(1, in_order, temperature=0.0)
 
@@ -33,6 +33,6 @@ class SampleOne(_One):
 
     name: Literal["sample"] = "sample"
 
-    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1, seed: int = 0) -> Strategy:
         """Return the state machine."""
         return Flat(1, in_order)

@@ -79,13 +79,16 @@ def _by_vote(candidates: Sequence[Candidate], votes: Sequence[Vote]) -> list[Can
 
 
 def _tally(ballots: Sequence[tuple[Candidate, float]]) -> list[Vote]:
-    cast = sorted(((c.answer, c.node, w) for c, w in ballots if c.answer is not None), key=lambda b: (b[0].key, b[1]))
-    total = fsum(w for _, _, w in cast)
+    cast = sorted(
+        ((c.answer, c.node, w * c.multiplicity, c.multiplicity) for c, w in ballots if c.answer is not None),
+        key=lambda b: (b[0].key, b[1]),
+    )
+    total = fsum(w for _, _, w, _ in cast)
     counted: list[tuple[Vote, tuple[int, ...]]] = []
     for _, group in groupby(cast, key=lambda b: b[0].key):
         members = list(group)
-        weight = fsum(w for _, _, w in members)
+        weight = fsum(w for _, _, w, _ in members)
         share = weight / total if total > 0 else 0.0
-        counted.append((Vote(members[0][0], weight, share, len(members)), members[0][1]))
+        counted.append((Vote(members[0][0], weight, share, sum(count for _, _, _, count in members)), members[0][1]))
     counted.sort(key=lambda pair: (-pair[0].weight, pair[1]))
     return [vote for vote, _ in counted]

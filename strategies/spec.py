@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from strategies.cost import Cost, Lengths, cost_of_candidates
 from strategies.protocol import Strategy
 from strategies.selection import Selection, StepAggregate
 
@@ -103,6 +104,10 @@ class Spec(BaseModel, ABC):
     """A strategy's name and parameters: immutable, bounded, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    paper: ClassVar[str | None] = None
+    """Where the strategy comes from: authors, year and arXiv number."""
+    prior: ClassVar[bool] = False
+    """Whether it wants the mean log-probability of each stream beside the scores (`Ended.certainty`)."""
     name: str
 
     @property
@@ -113,15 +118,20 @@ class Spec(BaseModel, ABC):
     @property
     @abstractmethod
     def candidates(self) -> int:
-        """How many candidates the search starts at most."""
+        """How many candidates the search starts at most; of a tree, how wide it is."""
+
+    def cost(self, lengths: Lengths) -> Cost:
+        """Return what the search is expected to spend, in tokens, when nothing is cut short."""
+        return cost_of_candidates(self.candidates, lengths, scored=self.needs_scores)
 
     @abstractmethod
-    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1, seed: int = 0) -> Strategy:
         """Return the state machine; `score` is without meaning where `needs_scores` is false.
 
-        `returned` is how many of the ranking's distinct answers the caller takes: what is certain about the first is
-        not about the second, so more than one switches early stopping off. Raises `ValueError`, with what to change,
-        where the parameters ask for what `score` or `returned` rule out.
+        `seed` is where all of its randomness comes from, if it has any. `returned` is how many of the ranking's
+        distinct answers the caller takes: what is certain about the first is not about the second, so more than one
+        switches early stopping off. Raises `ValueError`, with what to change, where the parameters ask for what `score`
+        or `returned` rule out.
         """
 
 
