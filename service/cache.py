@@ -30,7 +30,7 @@ from strategies.flat import COMPLETED
 Outcome = Literal["hit", "miss", "off", "error"]
 """What a look-up came to: `off` is a cache that is not configured, `error` one that did not answer."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever `SearchResult` changes; values of another format are misses."""
 
 _CONNECTIONS = 16

@@ -157,18 +157,21 @@ class Driver:
     def _score(self, node: Path) -> None:
         if self._scores is None:
             raise RuntimeError("a strategy asked for scores in a search without a reward model")
-        steps, first = self._streams.steps(node), self._asked.get(node, 0)
+        steps, inherited = self._streams.steps(node)
+        first = self._asked.get(node, inherited)
         if first == len(steps):
             return
         self._asked[node] = len(steps)
         known = self._scores.remembered(steps, first)
         if known is not None:
-            self._inbox.put_nowait(Scored(node, first, known))
+            self._inbox.put_nowait(Scored(node, first - inherited, known))
             return
-        work = partial(self._score_steps, self._scores, node, tuple(steps), first)
+        work = partial(self._score_steps, self._scores, node, tuple(steps), first, inherited)
         self._scorings.setdefault(node, []).append(self._spawn(self._report(work)))
 
-    async def _score_steps(self, scores: StepScores, node: Path, steps: tuple[str, ...], first: int) -> None:
+    async def _score_steps(
+        self, scores: StepScores, node: Path, steps: tuple[str, ...], first: int, inherited: int
+    ) -> None:
         try:
             values = await scores.of(steps, first)
         except BudgetExhausted as exhausted:
@@ -178,7 +181,7 @@ class Driver:
             self.unscorable[node] = overflow
             self._inbox.put_nowait(Refused(node, "score", "length"))
         else:
-            self._inbox.put_nowait(Scored(node, first, values))
+            self._inbox.put_nowait(Scored(node, first - inherited, values))
 
     def _cancel(self, node: Path, forgo: bool) -> None:
         for task in self._scorings.pop(node, []):

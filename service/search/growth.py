@@ -6,18 +6,40 @@ from service.errors import EngineError
 from service.search.ports import Chunk
 from service.search.steps import StepSplitter
 from strategies.certainty import Certainty
-from strategies.protocol import Answer, Ended, EndReason, Path
+from strategies.protocol import Answer, Ended, EndReason, Path, Paused
 
 
 @dataclass(slots=True)
 class Growth:
-    """What one stream has written; `certainty` is there where the policy's log-probabilities are to be judged."""
+    """A solution from the question to the end of `node`: what its ancestors wrote, and what its own stream adds.
+
+    The first `inherited_steps` and `inherited_tokens` are the ancestors'. `max_steps` is how many the stream was asked
+    for, `None` for all. `certainty` is there where the policy's log-probabilities are to be judged.
+    """
 
     node: Path
     splitter: StepSplitter
     certainty: Certainty | None = None
+    max_steps: int | None = None
     steps: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
+    inherited_steps: int = 0
+    inherited_tokens: int = 0
+
+    def fork(self, node: Path, certainty: Certainty | None, max_steps: int | None) -> "Growth":
+        """Return the growth of a stream that goes on from here."""
+        steps, token_ids = list(self.steps), list(self.token_ids)
+        return Growth(node, self.splitter.fork(), certainty, max_steps, steps, token_ids, len(steps), len(token_ids))
+
+    @property
+    def own_tokens(self) -> int:
+        """How many tokens its own stream has written."""
+        return len(self.token_ids) - self.inherited_tokens
+
+    @property
+    def is_long_enough(self) -> bool:
+        """Whether its own stream has written as many steps as it was asked for."""
+        return self.max_steps is not None and len(self.steps) - self.inherited_steps >= self.max_steps
 
     def take(self, text: str) -> list[str]:
         """Take more text in and return the steps that it completes."""
@@ -37,6 +59,10 @@ class Growth:
         """Return the step that only the end of the stream has completed, if there is one."""
         last = self.splitter.rest()
         return self._keep([last] if last else [])
+
+    def paused(self) -> Paused:
+        """Return the event of the pause after the last step that was asked for."""
+        return Paused(self.node, self.certainty.value if self.certainty is not None else None)
 
     def ended(self, reason: EndReason, answer: Answer | None) -> Ended:
         """Return the event of the stream's end."""

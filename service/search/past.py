@@ -7,7 +7,7 @@ from service.errors import InvalidRequest
 from service.search.request import SearchRequest
 from service.search.scoring import Prefix, prefixes
 from service.search.trace import Begun, Grown, Judged, Record, Told, Wished
-from strategies.protocol import Ended, Path, Sample, Scored, Step
+from strategies.protocol import Ended, Path, Paused, Sample, Scored, Step
 
 SAME = ("model", "messages", "prompt", "sampling", "seed")
 """What must not differ between a search and its continuation: it decides what the policy writes."""
@@ -15,17 +15,19 @@ SAME = ("model", "messages", "prompt", "sampling", "seed")
 
 @dataclass(slots=True)
 class Writing:
-    """What was written of one candidate; `ended` is `None` where its stream was stopped on the way.
+    """What one stream wrote; `paused` and `ended` are `None` where it was stopped on the way.
 
-    `finish_reason` is the engine's: it may have come to its end while it was being stopped. `temperature` is what the
-    strategy asked for: what was decoded greedily is no sample.
+    `finish_reason` is the engine's: it may have come to its end while it was being stopped. `temperature` and
+    `max_steps` are what the strategy asked for: what was decoded greedily is no sample.
     """
 
     temperature: float | None = None
+    max_steps: int | None = None
     text: str = ""
     token_ids: tuple[int, ...] = ()
     finish_reason: str | None = None
     steps: list[str] = field(default_factory=list)
+    paused: Paused | None = None
     ended: Ended | None = None
 
     def is_over(self, max_tokens: int) -> bool:
@@ -54,8 +56,9 @@ def past_of(trace: Sequence[Record], request: SearchRequest) -> Past:
         match record:
             case Begun(before, _, _):
                 _check(before, request)
-            case Wished(_, Sample(node, temperature)):
-                writings.setdefault(node, Writing()).temperature = temperature
+            case Wished(_, Sample(node, temperature, max_steps)):
+                writing = writings.setdefault(node, Writing())
+                writing.temperature, writing.max_steps = temperature, max_steps
             case Grown(_, node, text, token_ids, finish_reason):
                 writing = writings.setdefault(node, Writing())
                 writing.text += text
@@ -66,11 +69,14 @@ def past_of(trace: Sequence[Record], request: SearchRequest) -> Past:
                 bills.append(replace(record, at=0.0, past=True))
             case Told(_, Step(node, _, text)):
                 writings.setdefault(node, Writing()).steps.append(text)
+            case Told(_, Paused() as paused):
+                writings[paused.node].paused = paused
             case Told(_, Ended() as ended):
                 writings[ended.node].ended = ended
             case Told(_, Scored(node, first, values)):
-                steps = writings[node].steps[: first + len(values)]
-                scores.update(zip(prefixes(steps, first), values, strict=True))
+                inherited = [step for depth in range(1, len(node)) for step in writings[node[:depth]].steps]
+                steps = [*inherited, *writings[node].steps[: first + len(values)]]
+                scores.update(zip(prefixes(steps, len(inherited) + first), values, strict=True))
             case _:
                 pass
     return Past(writings, scores, tuple(bills))

@@ -37,8 +37,10 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of one stream: new text, new token ids, and at the end why it ended ("stop" or "length").
+    """A piece of one stream: new text, new token ids, and at the end why it ended.
 
+    "stop": by itself or at a stop string; "length": `max_tokens` is reached; "step": at the end of a step, where that
+    was asked for. The text and the ids then end with the token that holds the separator.
     `logprobs` has one entry per token id where `Sampling.logprobs` asks for them, else none.
     """
 
@@ -88,12 +90,17 @@ class Policy(Protocol):
         seed: int,
         bill: Bill,
         eager: bool = True,
+        stop_at_step: bool = False,
     ) -> AsyncGenerator[Chunk, None]:
         """Continue `prompt`.
 
         Closing the generator, or cancelling the task that reads it, aborts the engine's request at once and then waits
         a moment for what it has cost: `bill` is final when the generator is closed. `eager` is for text that is waited
         for step by step; without it larger pieces may come, which cost both sides less.
+
+        `stop_at_step` asks for one step: the stream ends with the first separator, as "step", where the policy can end
+        it there. It may go on past a separator, then in small pieces, for the reader to close; and it may end at a
+        separator that ends no step (within thinking, or before any text).
         """
         ...
 

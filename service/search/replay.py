@@ -21,7 +21,7 @@ def replay(trace: Sequence[Record]) -> SearchResult:
     if not isinstance(begun, Begun) or not isinstance(stopped, Stopped):
         raise ValueError("a trace begins with Begun and ends with Stopped")
     request = begun.request
-    strategy = request.strategy.build(request.score, returned=request.n)
+    strategy = request.strategy.build(request.score, returned=request.n, seed=request.seed)
     counter = Counter(begun.prompt)
     unscorable: dict[Path, QuestionTooLong] = {}
     bills: list[Grown | Judged] = []

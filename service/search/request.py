@@ -107,7 +107,7 @@ class SearchUsage(Wire):
 
 
 class CandidateResult(Wire):
-    """One candidate as shown to the client; `tokens` is what its text cost.
+    """One candidate as shown to the client; `tokens` is what its text cost, `multiplicity` how many samples gave it.
 
     `finish_reason` is `None` for what was stopped before its own end: by the deadline, or because it had lost.
     """
@@ -120,6 +120,7 @@ class CandidateResult(Wire):
     finished: bool
     finish_reason: Literal["stop", "length"] | None
     tokens: int
+    multiplicity: int
 
 
 class VoteResult(Wire):

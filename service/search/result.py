@@ -98,7 +98,8 @@ def _shown(candidate: Candidate, counter: Counter) -> CandidateResult:
         score=candidate.score,
         finished=candidate.ended == "stop",
         finish_reason=candidate.ended,
-        tokens=counter.generated[candidate.node],
+        tokens=counter.written(candidate.node),
+        multiplicity=candidate.multiplicity,
     )
 
 

@@ -1,6 +1,7 @@
 """A policy, a scorer and a reader that follow a script: for tests of strategies and of the driver, without engines."""
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from strategies.protocol import Answer
 
 WRITTEN = 1_000_000
 """Ids from here on are tokens that a `ScriptedPolicy` has written; those below are a prompt's."""
+SEPARATORS = 2 * WRITTEN
+"""Ids from here on are such tokens that end a step."""
 
 
 @dataclass
@@ -19,6 +22,7 @@ class ScriptedPolicy:
 
     A token is a run of non-space characters or of spaces. A solution longer than `max_tokens` ends with "length".
     A prompt that ends in tokens of a solution is continued where it stops. `logprob` is every token's, sampled or not.
+    `stops_at_steps` says whether it can end a stream where a step ends, as not every engine can.
     `open_streams` and `most_open` tell how many were in flight; `calls` records (seed, max_tokens, sampling) of each,
     `bills` what each has cost.
     """
@@ -28,6 +32,7 @@ class ScriptedPolicy:
     context: int = 4096
     pause: Callable[[], float] = lambda: 0.0
     logprob: float = -1.0
+    stops_at_steps: bool = True
     open_streams: int = 0
     most_open: int = 0
     calls: list[tuple[int, int, Sampling]] = field(default_factory=list)
@@ -50,13 +55,16 @@ class ScriptedPolicy:
         seed: int,
         bill: Bill,
         eager: bool = True,
+        stop_at_step: bool = False,
     ) -> AsyncGenerator[Chunk, None]:
-        """Write the solution that belongs to `seed`."""
+        """Write the solution that belongs to `seed`, or its next step."""
         self.calls.append((seed, max_tokens, sampling))
         self.bills.append(bill)
         written = sum(token >= WRITTEN for token in prompt)
-        places = {place_seed(self.request_seed, (i,), written): text for i, text in enumerate(self.solutions)}
-        words = re.findall(r"\s+|\S+", places[seed])[written:]
+        words, end = self._words(prompt, seed), "stop"
+        separator = next((place for place, word in enumerate(words, 1) if "\n\n" in word), None)
+        if stop_at_step and self.stops_at_steps and separator is not None:
+            words, end = words[:separator], "step"
         self.open_streams += 1
         self.most_open = max(self.most_open, self.open_streams)
         try:
@@ -64,16 +72,45 @@ class ScriptedPolicy:
                 await asyncio.sleep(self.pause())
                 bill.prompt, bill.generated = len(prompt), count
                 last = count == len(words) or count == max_tokens
-                reason = ("stop" if count == len(words) else "length") if last else None
-                yield Chunk(word, (WRITTEN + written + count - 1,), reason, self._logprobs(sampling))
+                reason = (end if count == len(words) else "length") if last else None
+                token = (SEPARATORS if "\n\n" in word else WRITTEN) + written + count - 1
+                yield Chunk(word, (token,), reason, self._logprobs(sampling))
         finally:
             bill.exact = True
             self.open_streams -= 1
+
+    def _words(self, prompt: tuple[int, ...], seed: int) -> list[str]:
+        """Return the tokens of the solution that come after `prompt`."""
+        written = sum(token >= WRITTEN for token in prompt)
+        places = {place_seed(self.request_seed, (i,), written): text for i, text in enumerate(self.solutions)}
+        return re.findall(r"\s+|\S+", places[seed])[written:]
 
     def _logprobs(self, sampling: Sampling) -> tuple[TokenLogprobs, ...]:
         if sampling.logprobs is None:
             return ()
         return (TokenLogprobs(self.logprob, (self.logprob,) * sampling.logprobs),)
+
+
+@dataclass
+class SeededPolicy(ScriptedPolicy):
+    """Writes what it draws from a request's seed: steps of one to three words from a few, at most `depth` of them.
+
+    The last one is an answer of 0 to 2. Siblings often repeat each other.
+    """
+
+    solutions: Sequence[str] = ()
+    depth: int = 4
+
+    def _words(self, prompt: tuple[int, ...], seed: int) -> list[str]:
+        rng = random.Random(seed)
+        words = []
+        for step in range(1 + sum(token >= SEPARATORS for token in prompt), self.depth + 1):
+            if step == self.depth or rng.random() < 0.2:
+                break
+            for _ in range(rng.randint(1, 3)):
+                words += [f"w{rng.randrange(2)}", " "]
+            words[-1] = "\n\n"
+        return [*words, f"\\boxed{{{rng.randrange(3)}}}"]
 
 
 @dataclass
@@ -99,7 +136,20 @@ class ScriptedScorer:
         bill.prompt, bill.exact = await self.price(question, steps, first), True
         bill.generated = len(steps) - first
         await asyncio.sleep(self.pause())
-        return tuple(self.scores[step.strip()] for step in steps[first:])
+        return tuple(self._worth(steps[: end + 1]) for end in range(first, len(steps)))
+
+    def _worth(self, steps: Sequence[str]) -> float:
+        return self.scores[steps[-1].strip()]
+
+
+@dataclass
+class SeededScorer(ScriptedScorer):
+    """Gives each step a score that is drawn from the text up to its end."""
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def _worth(self, steps: Sequence[str]) -> float:
+        return random.Random("\n".join(step.strip() for step in steps)).random()
 
 
 class BoxedReader:

@@ -40,6 +40,8 @@ async def search(
     except TimeoutError:
         raise no_answer("deadline", request) from None
     logprobs = request.score.logprobs if request.strategy.needs_scores else None
+    if logprobs is None and request.strategy.prior:
+        logprobs = 0
     terms = Terms(
         prompt=prompt,
         question=request.question,
@@ -52,7 +54,7 @@ async def search(
         eager=request.strategy.needs_scores and request.score.needs_reward_model,
         certainty=partial(Certainty, logprobs) if logprobs is not None else None,
     )
-    strategy = request.strategy.build(request.score, returned=request.n)
+    strategy = request.strategy.build(request.score, returned=request.n, seed=request.seed)
     driver = Driver(
         strategy,
         terms,

@@ -1,6 +1,7 @@
 """Cutting a stream of text into steps, as the text arrives."""
 
 import re
+from copy import deepcopy
 from functools import lru_cache
 
 from service.search.thinking import ThinkingPart
@@ -33,6 +34,10 @@ class StepSplitter:
         self._tail = ""
         self._has_ink = False
         self._answered = False
+
+    def fork(self) -> "StepSplitter":
+        """Return one that goes on from here by itself."""
+        return deepcopy(self, {id(self._form): self._form, id(self._boundary): self._boundary})
 
     def feed(self, text: str) -> list[str]:
         """Take the next piece and return the steps that it completes, oldest first; none after the answer's."""

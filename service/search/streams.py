@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
 from service.errors import InvalidRequest
 from service.search.growth import Growth
@@ -19,6 +18,9 @@ from service.search.steps import StepSplitter
 from service.search.terms import Terms
 from strategies.protocol import EndReason, Event, Path, Refused, Sample, Step
 
+STEP_TOKENS = 128
+"""The most that is reserved at once for a stream that is asked for a few steps: one that needs more asks again."""
+
 Spawn = Callable[[Callable[[], Awaitable[None]]], Task[None]]
 """Runs a part of the search beside the others; a failure of it ends the search."""
 
@@ -27,7 +29,7 @@ Spawn = Callable[[Callable[[], Awaitable[None]]], Task[None]]
 class Stream:
     """One request to the policy: in flight, or waiting for its slot.
 
-    `written` tokens of the candidate were there before. `forgo`: what it does not use is not used by others.
+    `written` tokens of the solution were there before. `forgo`: what it does not use is not used by others.
     """
 
     growth: Growth
@@ -86,19 +88,21 @@ class Streams:
         self._spawn = spawn
         self._paid = paid
         self._room = room
-        self._growths: dict[Path, Growth] = {}
+        self._growths: dict[Path, Growth] = {(): Growth((), StepSplitter(terms.form))}
         self._waiting: deque[Sample] = deque()
         self._open: dict[Path, Stream] = {}
         self._longest = 0
+        self._longest_step = 0
 
-    def steps(self, node: Path) -> list[str]:
-        """Return the finished steps of `node`."""
-        return self._growths[node].steps
+    def steps(self, node: Path) -> tuple[list[str], int]:
+        """Return the finished steps from the question to the end of `node`, and how many are its ancestors'."""
+        growth = self._growths[node]
+        return growth.steps, growth.inherited_steps
 
     def want(self, sample: Sample) -> None:
-        """Take up a candidate: from what an earlier run wrote of it, or from nothing.
+        """Take up a stream: from what an earlier run wrote of it, or from the end of its parent.
 
-        Raises `InvalidRequest` where that run drew it from another distribution.
+        Raises `InvalidRequest` where that run drew it from another distribution, or did not pause where it should.
         """
         terms, writing = self._terms, self._past.writings.get(sample.node)
         if writing is not None and writing.temperature != sample.temperature:
@@ -107,23 +111,38 @@ class Streams:
                 hint="Go on with a strategy that samples as that one did: greedy decoding is no sample.",
                 param="mull.strategy",
             )
-        growth = Growth(sample.node, StepSplitter(terms.form), terms.certainty() if terms.certainty else None)
+        if writing is not None and sample.max_steps is not None and writing.max_steps != sample.max_steps:
+            raise InvalidRequest(
+                "The search that is continued wrote on where this one would pause: its candidates cannot be used.",
+                hint="Go on from it with a strategy that samples whole solutions.",
+                param="mull.strategy",
+            )
+        certainty = terms.certainty() if terms.certainty else None
+        growth = self._growths[sample.node[:-1]].fork(sample.node, certainty, sample.max_steps)
         self._growths[sample.node] = growth
-        over = writing is not None and writing.is_over(terms.max_tokens)
-        if writing is not None and writing.ended is not None and over:
+        if writing is None:
+            self._waiting.append(sample)
+            return
+        room = terms.max_tokens - growth.inherited_tokens
+        if writing.ended is not None and writing.is_over(room):
             growth.token_ids.extend(writing.token_ids)
             growth.steps.extend(writing.steps)
             self._tell_steps(growth, writing.steps)
             self._tell(writing.ended)
-            return
-        # Log-probabilities are not kept: where they are judged, a candidate that was cut off is written anew.
-        if writing is not None and growth.certainty is None:
+        elif writing.paused is not None and sample.max_steps is not None:
             growth.token_ids.extend(writing.token_ids)
             self._tell_steps(growth, growth.take(writing.text))
-            if over:
-                self._spawn(partial(self._end, growth, writing.finish_reason or "length"))
-                return
-        self._waiting.append(sample)
+            self._tell(writing.paused)
+        elif growth.certainty is not None:
+            # Log-probabilities are not kept: where they are judged, a stream that was cut off is written anew.
+            self._waiting.append(sample)
+        else:
+            growth.token_ids.extend(writing.token_ids)
+            self._tell_steps(growth, growth.take(writing.text))
+            if writing.is_over(room) or growth.is_long_enough:
+                self._spawn(partial(self._rest, growth, sample, writing.finish_reason))
+            else:
+                self._waiting.append(sample)
 
     def start(self) -> None:
         """Start what can be started now; refuse what never can."""
@@ -159,12 +178,23 @@ class Streams:
         The last tokens go to one candidate that can be expected to finish, not to many that cannot.
         """
         wanted = max(1, self._terms.max_tokens - len(growth.token_ids))
-        if self._account.fits(wanted):
+        kept_back, useful = 0, self._longest - len(growth.token_ids)
+        if growth.max_steps is not None:
+            wanted = min(STEP_TOKENS, wanted)
+            kept_back, useful = self._kept_back(), self._longest_step
+        free = self._account.free
+        if free is None or wanted <= free - kept_back:
             return wanted
         if self._open:
             return None
-        free = self._account.free or 0
-        return free if free + len(growth.token_ids) > self._longest else 0
+        left = free - kept_back
+        return left if left > max(0, useful) else 0
+
+    def _kept_back(self) -> int:
+        """What single steps must leave, as long as no solution is whole, so that one can be."""
+        if self._longest > 0 or self._account.limit is None:
+            return 0
+        return min(self._terms.max_tokens, self._account.limit // 4)
 
     def _refuse_waiting(self) -> None:
         self.exhausted = True
@@ -179,17 +209,29 @@ class Streams:
                 await self._write(stream, self._request(stream, sample, max_tokens))
         finally:
             self._over(stream)
-        if stream.finish_reason == "stop":
-            self._longest = max(self._longest, len(growth.token_ids))
-        await self._end(growth, stream.finish_reason)
+        await self._rest(growth, sample, stream.finish_reason)
 
-    async def _end(self, growth: Growth, reason: str | None) -> None:
+    async def _rest(self, growth: Growth, sample: Sample, reason: str | None) -> None:
+        """Say what it means that a request is over: the solution's end, a pause, or neither."""
+        if reason == "stop" or growth.splitter.answered:
+            self._longest = max(self._longest, len(growth.token_ids))
+            await self._end(growth, "stop")
+        elif len(growth.token_ids) >= self._terms.max_tokens or (reason == "length" and sample.max_steps is None):
+            await self._end(growth, "length")
+        elif growth.is_long_enough:
+            self._longest_step = max(self._longest_step, growth.own_tokens)
+            self._tell(growth.paused())
+        else:
+            self._waiting.appendleft(sample)
+            self._room()
+
+    async def _end(self, growth: Growth, reason: EndReason) -> None:
         self._tell_steps(growth, growth.take_rest())
         answer = await self._reader.read(growth.splitter.solution)
-        self._tell(growth.ended(cast("EndReason", reason), answer))
+        self._tell(growth.ended(reason, answer))
 
     def _request(self, stream: Stream, sample: Sample, max_tokens: int) -> AsyncGenerator[Chunk, None]:
-        terms, written = self._terms, stream.written
+        terms, written = self._terms, stream.growth.own_tokens
         stream.asked, stream.bill.exact = True, False
         return self._policy.stream(
             (*terms.prompt, *stream.growth.token_ids),
@@ -198,6 +240,7 @@ class Streams:
             seed=place_seed(terms.seed, sample.node, written),
             bill=stream.bill,
             eager=terms.eager,
+            stop_at_step=sample.max_steps is not None,
         )
 
     async def _write(self, stream: Stream, chunks: AsyncGenerator[Chunk, None]) -> None:
@@ -209,9 +252,12 @@ class Streams:
                 if stream.growth.splitter.answered:
                     stream.finish_reason = "stop"
                     return
+                if chunk.finish_reason is None and stream.growth.is_long_enough:
+                    stream.finish_reason = "step"
+                    return
 
     def _tell_steps(self, growth: Growth, steps: list[str]) -> None:
-        for index, step in enumerate(steps, len(growth.steps) - len(steps)):
+        for index, step in enumerate(steps, len(growth.steps) - growth.inherited_steps - len(steps)):
             self._tell(Step(growth.node, index, step))
 
     def _dropped(self, stream: Stream, _: Task[None]) -> None:

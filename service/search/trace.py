@@ -22,6 +22,7 @@ from strategies.protocol import (
     Event,
     Finish,
     Path,
+    Paused,
     Refused,
     Sample,
     Score,
@@ -98,7 +99,7 @@ _ACTIONS: dict[str, TypeAdapter[Action]] = {
     kind.__name__: TypeAdapter(kind) for kind in (Sample, Score, Cancel, Finish)
 }
 _EVENTS: dict[str, TypeAdapter[Event]] = {
-    kind.__name__: TypeAdapter(kind) for kind in (Step, Ended, Scored, Cancelled, Refused)
+    kind.__name__: TypeAdapter(kind) for kind in (Step, Paused, Ended, Scored, Cancelled, Refused)
 }
 _RECORDS: dict[str, TypeAdapter[Grown | Judged | Stopped]] = {
     "grown": TypeAdapter(Grown),

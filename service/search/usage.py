@@ -38,8 +38,13 @@ class Counter:
         self.reward_generated += bill.generated
         self.reward_estimated |= not bill.exact
 
-    def usage(self, kept_nodes: set[Path]) -> SearchUsage:
-        """Return the totals; the tokens of `kept_nodes` are the kept ones."""
+    def written(self, node: Path) -> int:
+        """Return how many tokens it took to write the solution that ends at `node`."""
+        return sum(self.generated.get(node[:depth], 0) for depth in range(1, len(node) + 1))
+
+    def usage(self, chosen: set[Path]) -> SearchUsage:
+        """Return the totals; the kept tokens are those of the solutions that end at the nodes in `chosen`."""
+        kept_nodes = {node[:depth] for node in chosen for depth in range(1, len(node) + 1)}
         kept = sum(tokens for node, tokens in self.generated.items() if node in kept_nodes)
         policy = PolicyUsage(
             kept=kept,
