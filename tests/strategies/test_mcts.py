@@ -1,0 +1,440 @@
+"""PRM-guided MCTS: trees checked by hand, and invariants whatever arrives when."""
+
+import random
+from collections.abc import Iterator
+from inspect import cleandoc
+from math import log
+
+import pytest
+from golden import place, rendered
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tree_world import Played, World, Written, play, random_world, table
+
+from strategies.cost import Lengths
+from strategies.mcts import Mcts, MctsSearch
+from strategies.protocol import Action, Answer, Ended, Event, Finish, Path, Paused, Sample, Scored, Step
+from strategies.puct import Edge
+from strategies.selection import StepAggregate
+from strategies.spec import ScoreSpec
+from strategies.tree import Node
+
+SURE, UNSURE = -0.25, -0.25 - log(3)
+"""Mean log-probabilities of siblings that are three to one."""
+
+
+class Watched(MctsSearch):
+    """Looks after each event at how many simulations are in flight."""
+
+    def __init__(self, spec: Mcts, score: ScoreSpec) -> None:
+        super().__init__(spec, score)
+        self.most_in_flight = 0
+
+    def on(self, event: Event) -> list[Action]:
+        """Go on as ever."""
+        actions = list(super().on(event))
+        self.most_in_flight = max(self.most_in_flight, self.top.under_way)
+        return actions
+
+
+def all_edges(top: Edge) -> Iterator[Edge]:
+    """Yield all statistics, parents first."""
+    yield top
+    for child in top.children:
+        yield from all_edges(child)
+
+
+def visited(search: MctsSearch, how: StepAggregate = "min") -> str:
+    """Return the tree with n, Q and P; what cannot be selected has neither."""
+    edges = {edge.node.path: edge for edge in all_edges(search.top)}
+
+    def visits(node: Node) -> object:
+        return edges[node.path].visits if node.path in edges else None
+
+    def mean(node: Node) -> object:
+        return edges[node.path].q if node.path in edges else None
+
+    def prior(node: Node) -> object:
+        return edges[node.path].prior if node.path in edges else None
+
+    return rendered(search, how, {"n": visits, "Q": mean, "P": prior})
+
+
+def rollouts(played: Played) -> set[Path]:
+    """Return the places of streams that were let run to their own end."""
+    return {action.node for action in played.actions if isinstance(action, Sample) and action.max_steps is None}
+
+
+def expanded(played: Played) -> list[str]:
+    """Return which nodes were expanded, in order, as the tables name them."""
+    grown = rollouts(played)
+    return list(dict.fromkeys(place(path[:-1]) for path in played.samples if path not in grown))
+
+
+def weights(search: MctsSearch) -> dict[str, float]:
+    """Return the votes by answer."""
+    return {vote.answer.text: round(vote.weight, 6) for vote in search.votes()}
+
+
+# --- golden trees ---
+
+SERIAL = table(
+    {
+        (0,): Written("a", 0.5, certainty=SURE),
+        (1,): Written("a ", 0.5, certainty=SURE),
+        (2,): Written("b", 0.8, certainty=UNSURE),
+        (0, 0): Written("c", 0.25),
+        (0, 1): Written("d = 7", 0.75, "7"),
+        (0, 2): Written("e", 0.5),
+        (2, 0): Written("f = 9", 0.9, "9"),
+        (2, 1): Written("g = 8", 0.3, "8"),
+        (2, 2): Written("f = 9", 0.9, "9"),
+        (0, 2, 0): Written("h = 7", 0.6, "7"),
+        (0, 2, 1): Written("i = 5", 0.2, "5"),
+        (0, 2, 2): Written("j", 0.1),
+    }
+)
+
+
+def test_four_simulations_one_after_the_other() -> None:
+    """Selected by hand, with c = 1.
+
+    1: the question. a was written twice: P = 3/4 and 1/4; each sample counts in (0.5 + 0.5 + 0.8) / 3 = 0.6.
+    2: a, since 0.5 + 0.75 · √1 / 1 = 1.25 > 0.8 + 0.25 = 1.05. It finds (0.25 + 0.75 + 0.5) / 3 = 0.5.
+    3: b, since 0.8 + 0.25 · √2 = 1.15 > 0.5 + 0.75 · √2 / 2 = 1.03. It finds (0.9 + 0.3 + 0.9) / 3 = 0.7.
+    4: a, since all below b is finished; there e, since 0.5 > 0.25 and d is finished. It finds (0.6 + 0.2 + 0.1) / 3.
+    """
+    search = Mcts(simulations=4, expansions=3, exploration=1, parallel=1).build(ScoreSpec(steps="last"))
+    played = play(search, SERIAL)
+    assert expanded(played) == ["", "0", "2", "0.2"]
+    assert visited(search, "last") == cleandoc("""
+        path   steps  x  scores  value  n  Q     P      end
+        0      a      2  0.5     0.5    2  0.4   0.75
+        0.0    c      1  0.25    0.25   0  0.25  0.333
+        0.1    d = 7  1  0.75    0.75   0  0.75  0.333  = 7
+        0.2    e      1  0.5     0.5    1  0.3   0.333
+        0.2.0  h = 7  1  0.6     0.6    0  0.6   0.333  = 7
+        0.2.1  i = 5  1  0.2     0.2    0  0.2   0.333  = 5
+        0.2.2  j      1  0.1     0.1    0  0.1   0.333
+        1      a      1  0.5     0.5    -  -     -      as 0
+        2      b      1  0.8     0.8    1  0.7   0.25
+        2.0    f = 9  2  0.9     0.9    0  0.9   0.5    = 9
+        2.1    g = 8  1  0.3     0.3    0  0.3   0.5    = 8
+        2.2    f = 9  1  0.9     0.9    -  -     -      as 2.0
+    """)
+    assert (search.top.visits, round(search.top.q, 6)) == (4, round((0.6 + 0.5 + 0.7 + 0.3) / 4, 6))
+    assert weights(search) == {"9": 1.8, "7": 1.35, "8": 0.3, "5": 0.2}
+    assert (search.ranking()[0].node, played.finished) == ((2, 0), "completed")
+
+
+PARALLEL = table(
+    {
+        (0,): Written("a", 0.6),
+        (1,): Written("b", 0.5),
+        (0, 0): Written("c", 0.7),
+        (0, 1): Written("d", 0.3),
+        (1, 0): Written("e", 0.64),
+        (1, 1): Written("f", 0.4),
+        (0, 0, 0): Written("g = 1", 0.8, "1"),
+        (0, 0, 1): Written("h = 2", 0.4, "2"),
+        (1, 0, 0): Written("i = 3", 0.5, "3"),
+        (1, 0, 1): Written("j = 1", 0.3, "1"),
+        (0, 1, 0): Written("k = 2", 0.2, "2"),
+        (0, 1, 1): Written("l = 2", 0.4, "2"),
+    }
+)
+
+
+def test_two_simulations_in_flight() -> None:
+    """What is under way counts as a visit, and steers the others away.
+
+    1: the question: 0.55. 2 and 3: a (0.6 + 0.5 > 0.5 + 0.5), and b, which alone is left.
+    4: a came back first, with 0.5; b cannot be selected. There c, since 0.7 > 0.3.
+    5: b came back with 0.52: 0.52 + 0.5 · √4 / 2 = 1.02; a has one visit and one under way: 0.5 + 0.5 · √4 / 3 = 0.83.
+    6: c came back with 0.6, hence a has 2 visits with mean 0.55: 0.55 + 0.5 · √5 / 3 = 0.92. b has one visit and one
+       under way: 0.52 + 0.5 · √5 / 3 = 0.89. Would that not count, b had 0.52 + 0.5 · √4 / 2 = 1.02, a 0.88.
+    """
+    search = Mcts(simulations=6, expansions=2, exploration=1, parallel=2).build(ScoreSpec(steps="last"))
+    played = play(search, PARALLEL)
+    assert expanded(played) == ["", "0", "1", "0.0", "1.0", "0.1"]
+    assert visited(search, "last") == cleandoc("""
+        path   steps  x  scores  value  n  Q      P    end
+        0      a      1  0.6     0.6    3  0.467  0.5
+        0.0    c      1  0.7     0.7    1  0.6    0.5
+        0.0.0  g = 1  1  0.8     0.8    0  0.8    0.5  = 1
+        0.0.1  h = 2  1  0.4     0.4    0  0.4    0.5  = 2
+        0.1    d      1  0.3     0.3    1  0.3    0.5
+        0.1.0  k = 2  1  0.2     0.2    0  0.2    0.5  = 2
+        0.1.1  l = 2  1  0.4     0.4    0  0.4    0.5  = 2
+        1      b      1  0.5     0.5    2  0.46   0.5
+        1.0    e      1  0.64    0.64   1  0.4    0.5
+        1.0.0  i = 3  1  0.5     0.5    0  0.5    0.5  = 3
+        1.0.1  j = 1  1  0.3     0.3    0  0.3    0.5  = 1
+        1.1    f      1  0.4     0.4    0  0.4    0.5
+    """)
+    assert (search.top.visits, search.top.under_way) == (6, 0)
+    assert weights(search) == {"1": 1.1, "2": 1.0, "3": 0.5}
+
+
+def test_the_same_world_one_after_the_other() -> None:
+    """Simulation 4 knows what b is worth, and goes there: 0.52 + 0.5 · √3 / 2 = 0.95 > 0.5 + 0.5 · √3 / 2 = 0.93."""
+    search = Mcts(simulations=6, expansions=2, exploration=1, parallel=1).build(ScoreSpec(steps="last"))
+    assert expanded(play(search, PARALLEL)) == ["", "0", "1", "1.0", "0.0", "0.1"]
+
+
+ROLLOUTS = table(
+    {
+        (0,): Written("a", 0.6),
+        (1,): Written("b", 0.8),
+        (1, 0): Written("c", 0.7),
+        (1, 0, 0): Written("d = 4", 0.5, "4"),
+        (1, 1): Written("e = 5", 0.9, "5"),
+        (1, 2): Written("f = 6", 0.2, "6"),
+        (0, 0): Written("g", 0.5),
+        (0, 1): Written("g", 0.5),
+        (0, 0, 0): Written("h = 4", 0.35, "4"),
+    }
+)
+
+
+def test_evaluation_by_rollouts() -> None:
+    """What is backed up is the end of one solution; it votes, and is nothing that could be selected.
+
+    1: the question; b is the better step, from where the solution 1.0 comes to min(0.8, 0.7, 0.5) = 0.5.
+    2: b, since 0.8 > 0.6. Both steps end a solution there: (0.8 + 0.2) / 2. So there is nothing to write on.
+    3: a, all that is left. It finds g twice, from where 0.0.0 comes to 0.35.
+    """
+    search = Mcts(simulations=3, expansions=2, parallel=1, evaluation="rollout").build(ScoreSpec())
+    played = play(search, ROLLOUTS)
+    assert (expanded(played), rollouts(played)) == (["", "1", "0"], {(1, 0), (0, 0, 0)})
+    assert visited(search) == cleandoc("""
+        path   steps      x  scores   value  n  Q     P    end
+        0      a          1  0.6      0.6    1  0.35  0.5
+        0.0    g          2  0.5      0.5    0  0.5   1
+        0.0.0  h = 4      1  0.35     0.35   -  -     -    = 4
+        0.1    g          1  0.5      0.5    -  -     -    as 0.0
+        1      b          1  0.8      0.8    1  0.5   0.5
+        1.0    c | d = 4  1  0.7 0.5  0.5    -  -     -    = 4
+        1.1    e = 5      1  0.9      0.8    0  0.8   0.5  = 5
+        1.2    f = 6      1  0.2      0.2    0  0.2   0.5  = 6
+    """)
+    assert (search.top.visits, round(search.top.total, 6)) == (3, 1.35)
+    assert weights(search) == {"4": 0.85, "5": 0.8, "6": 0.2}
+
+
+# --- what is lost ---
+
+
+def test_samples_without_a_value_are_left_out_of_the_mean() -> None:
+    """The budget ends within the second simulation: the one step that it has got is what it finds."""
+    world = table({(0,): Written("a", 0.5), (1,): Written("b", 0.4), (0, 0): Written("= 1", 0.25, "1")})
+    search = Mcts(simulations=9, expansions=2, parallel=1).build(ScoreSpec(steps="last"))
+    play(search, world, most_samples=3)
+    assert visited(search, "last") == cleandoc("""
+        path  steps  x  scores  value  n  Q     P    end
+        0     a      1  0.5     0.5    1  0.25  0.5
+        0.0   = 1    1  0.25    0.25   0  0.25  1    = 1
+        0.1   -      1  -       -      -  -     -    lost
+        1     b      1  0.4     0.4    0  0.4   0.5
+        1.0   -      1  -       -      -  -     -    lost
+        1.1   -      1  -       -      -  -     -    lost
+    """)
+
+
+def test_a_simulation_that_gets_nothing_is_no_visit_and_closes_its_node() -> None:
+    """From the second simulation on all are refused; each node is tried once, and the best is written to its end."""
+    world = table({(0,): Written("a", 0.5), (1,): Written("b", 0.6), (1, 2): Written("= 1", 0.7, "1")})
+    search = Mcts(simulations=9, expansions=2, parallel=1).build(ScoreSpec())
+    played = play(search, world, most_samples=2)
+    assert played.samples == [(0,), (1,), (1, 0), (1, 1), (0, 0), (0, 1), (1, 2)]
+    assert (search.top.visits, search.top.under_way, search.top.open) == (1, 0, 0)
+    assert [child.visits for child in search.top.children] == [0, 0]
+    assert (played.finished, weights(search)) == ("completed", {"1": 0.6})
+
+
+def test_a_rollout_without_scores_is_no_visit() -> None:
+    """It has no value that could be backed up; the steps before it keep theirs, and can still be selected."""
+    search = Mcts(simulations=1, expansions=2, evaluation="rollout").build(ScoreSpec())
+    play(search, ROLLOUTS, most_scores=2)
+    assert (search.top.visits, search.top.under_way, search.top.open) == (0, 0, 2)
+    assert [(candidate.node, candidate.score) for candidate in search.ranking()] == [((1, 0), None)]
+
+
+def test_an_exhausted_tree_ends_the_search() -> None:
+    """With one possible continuation there are as many simulations as a solution has steps."""
+
+    def only(path: Path, before: str) -> Written:
+        return Written("on\n", 0.9) if len(path) < 5 else Written("= 1\n", 0.9, "1")
+
+    search = Mcts(simulations=4096, parallel=256).build(ScoreSpec())
+    played = play(search, only)
+    assert (search.top.visits, search.top.open, played.finished) == (5, 0, "completed")
+    assert weights(search) == {"1": 3.6}
+
+
+def test_a_solution_that_ends_at_once() -> None:
+    """The question is answered in one step: nothing is left to expand, whatever the number of simulations."""
+    search = Mcts(expansions=2).build(ScoreSpec())
+    play(search, table({(0,): Written("= 1", 0.5, "1"), (1,): Written("= 2", 0.7, "2")}))
+    assert (search.top.visits, weights(search)) == (1, {"2": 0.7, "1": 0.5})
+
+
+def test_a_stream_that_ends_without_a_step() -> None:
+    """It is worth what was written before it; nothing is known of its probability, hence P is even."""
+    search = Mcts(simulations=2, expansions=2, parallel=1).build(ScoreSpec())
+    search.begin()
+    for index, value in enumerate((0.5, 0.25)):
+        search.on(Step((index,), 0, f"{index}"))
+        search.on(Paused((index,), -1.0))
+        search.on(Scored((index,), 0, (value,)))
+    search.on(Ended((0, 0), "stop", "0", Answer("3", "3")))
+    search.on(Step((0, 1), 0, "c"))
+    search.on(Scored((0, 1), 0, (0.75,)))
+    assert search.on(Paused((0, 1), -0.1)) == [Finish("completed")]
+    assert visited(search) == cleandoc("""
+        path  steps  x  scores  value  n  Q     P    end
+        0     0      1  0.5     0.5    1  0.5   0.5
+        0.0   -      1  -       0.5    0  0.5   0.5  = 3
+        0.1   c      1  0.75    0.5    0  0.5   0.5
+        1     1      1  0.25    0.25   0  0.25  0.5
+    """)
+    assert weights(search) == {"3": 0.5}
+
+
+# --- invariants ---
+
+SPECS = st.builds(
+    Mcts,
+    simulations=st.integers(1, 24),
+    expansions=st.integers(1, 4),
+    exploration=st.sampled_from([0.0, 0.125, 1.0, 100.0]),
+    parallel=st.integers(1, 6),
+    evaluation=st.sampled_from(["prm", "rollout"]),
+)
+WORLDS = st.builds(random_world, st.integers(0, 1000), depth=st.integers(1, 5), texts=st.integers(1, 4))
+AGGREGATES = st.sampled_from(["last", "min", "prod", "mean"])
+LIMITS = st.none() | st.integers(0, 60)
+
+
+def found(edge: Edge, spec: Mcts, how: StepAggregate, grown: set[Path]) -> float | None:
+    """Return what the simulation that expanded `edge` has found, as the tree tells it; `None` without a visit."""
+    samples = [node for node in edge.node.children if node.path not in grown]
+    values = [value for node in samples if (value := node.value(how)) is not None]
+    unfinished = [child.node for child in edge.children if child.node.ended is None]
+    if not values:
+        return None
+    if spec.evaluation == "rollout" and unfinished:
+        best = max(unfinished, key=lambda node: (node.value(how) or 0.0, [-index for index in node.path]))
+        assert best.children[0].path in grown
+        return best.children[0].value(how)
+    return sum(values) / len(values)
+
+
+def check(search: Watched, played: Played, spec: Mcts, how: StepAggregate) -> None:
+    """Assert all that holds of a search that has ended."""
+    assert played.finished == "completed"
+    grown = rollouts(played)
+    edges = list(all_edges(search.top))
+    finds = {edge.node.path: found(edge, spec, how, grown) for edge in edges}
+    for edge in edges:
+        path = edge.node.path
+        own = finds[path] is not None
+        assert edge.visits == own + sum(child.visits for child in edge.children), "visits add up"
+        values = [value for place, value in finds.items() if place[: len(path)] == path and value is not None]
+        assert edge.visits == len(values)
+        if values:
+            assert edge.q == pytest.approx(sum(values) / len(values)), "a mean is the mean"
+        assert edge.under_way == 0
+        assert 0 <= edge.q <= 1
+        if edge.children:
+            assert sum(child.prior for child in edge.children) == pytest.approx(1)
+    for node in search.nodes():
+        assert not (node.ended and node.children), "a finished node has children"
+        assert not (node.twin and node.children), "what is merged is grown from"
+    started = expanded(played)
+    assert search.top.visits <= len(started) <= spec.simulations
+    assert len(started) == spec.simulations or search.top.open == 0, "the search ended, and there was more to do"
+    assert search.most_in_flight <= spec.parallel
+    assert sum(path not in grown for path in played.samples) == len(started) * spec.expansions
+
+
+@settings(deadline=None)
+@given(SPECS, WORLDS, AGGREGATES, st.randoms(use_true_random=False), LIMITS, LIMITS)
+def test_invariants_for_any_order_of_arrival_and_any_budget(
+    spec: Mcts, world: World, how: StepAggregate, rng: random.Random, most_samples: int | None, most_scores: int | None
+) -> None:
+    """Visits add up, a mean is the mean, nothing stays in flight, and the search ends."""
+    search = Watched(spec, ScoreSpec(steps=how))
+    played = play(search, world, rng=rng, most_samples=most_samples, most_scores=most_scores)
+    check(search, played, spec, how)
+
+
+@settings(deadline=None)
+@given(SPECS, WORLDS, AGGREGATES, st.randoms(use_true_random=False))
+def test_one_simulation_at_a_time_gives_the_same_tree_in_any_order(
+    spec: Mcts, world: World, how: StepAggregate, rng: random.Random
+) -> None:
+    """Also the same ranking, votes and order of expansion."""
+    spec = spec.model_copy(update={"parallel": 1})
+    told, shuffled = (Watched(spec, ScoreSpec(steps=how)) for _ in range(2))
+    order = expanded(play(told, world))
+    assert expanded(play(shuffled, world, rng=rng)) == order
+    assert visited(shuffled, how) == visited(told, how)
+    assert (shuffled.ranking(), shuffled.votes()) == (told.ranking(), told.votes())
+
+
+@pytest.mark.parametrize("evaluation", ["prm", "rollout"])
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_a_budget_that_ends_anywhere_leaves_a_whole_solution(evaluation: str, parallel: int) -> None:
+    """Cut at every sample and at every score."""
+    spec = Mcts.model_validate({"simulations": 6, "expansions": 2, "evaluation": evaluation, "parallel": parallel})
+    whole = play(spec.build(ScoreSpec()), random_world(7, depth=5))
+    for cut in range(len(whole.samples) + 1):
+        for most_samples, most_scores in ((cut, None), (None, cut)):
+            search = Watched(spec, ScoreSpec())
+            played = play(search, random_world(7, depth=5), most_samples=most_samples, most_scores=most_scores)
+            check(search, played, spec, "min")
+            assert search.ranking()[0].ended == "stop"
+
+
+# --- parameters ---
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"simulations": 0},
+        {"simulations": 4097},
+        {"expansions": 0},
+        {"expansions": 65},
+        {"exploration": -0.1},
+        {"exploration": 101},
+        {"parallel": 0},
+        {"parallel": 257},
+        {"evaluation": "guess"},
+        {"beams": 4},
+    ],
+)
+def test_parameters_are_bounded(wrong: dict[str, object]) -> None:
+    """What makes no sense is refused."""
+    with pytest.raises(ValidationError):
+        Mcts.model_validate(wrong)
+
+
+def test_a_tree_needs_a_reward_model() -> None:
+    """The policy's certainty judges whole candidates, not steps."""
+    with pytest.raises(ValueError, match="scores of its steps"):
+        Mcts().build(ScoreSpec(source="mean_logprob"))
+
+
+def test_cost_of_steps_and_of_rollouts() -> None:
+    """By hand: 20 steps of 10 tokens; each is scored behind a prompt of 30 and 25 of a candidate's 50.
+
+    A rollout writes the last 25, as steps 3, 4 and 5 of 5, scored behind 30 + 30, 30 + 40 and 30 + 50.
+    """
+    lengths = Lengths(prompt=30, candidate=50, step=10)
+    cost = Mcts(simulations=5, expansions=4).cost(lengths)
+    assert (cost.policy_tokens, cost.reward_tokens) == (200, 20 * 55)
+    cost = Mcts(simulations=5, expansions=4, evaluation="rollout").cost(lengths)
+    assert (cost.policy_tokens, cost.reward_tokens) == (200 + 5 * 25, 20 * 55 + 5 * (60 + 70 + 80))
