@@ -23,7 +23,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -43,7 +43,7 @@ from service.search.search import search
 from service.search.slots import Slots
 from service.search.trace import Record, from_lines, to_json
 from service.settings import Engine, Limits, PolicySettings, RewardSettings, StepForm
-from strategies.registry import StrategySpec
+from strategies.registry import STRATEGIES, StrategySpec
 from strategies.spec import ScoreSpec, Spec
 
 __all__ = [
@@ -75,7 +75,6 @@ Question = str | Sequence[Message | Mapping[str, str]]
 Trace = Sequence[Record] | Sequence[Mapping[str, Any]]
 
 _registered: TypeAdapter[StrategySpec] = TypeAdapter(StrategySpec)
-_REGISTERED = {kind.model_fields["name"].default for kind in get_args(get_args(StrategySpec)[0])}
 
 
 async def solve(
@@ -242,7 +241,7 @@ def _records(trace: str | Path | Trace, own: type[Spec]) -> Sequence[Record]:
 
 def _from_lines(lines: Sequence[str], own: type[Spec] | None) -> Sequence[Record]:
     name = _strategy_name(lines)
-    if name is None or name in _REGISTERED:
+    if name is None or name in STRATEGIES:
         return from_lines(lines)
     if own is None or name != own.model_fields["name"].default:
         raise InvalidRequest(

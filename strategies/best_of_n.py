@@ -4,7 +4,7 @@
 (Li et al. 2022, arXiv:2206.02336; "best-of-N weighted" in Snell et al. 2024, arXiv:2408.03314).
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -19,6 +19,7 @@ from strategies.spec import ONE_RETURNED, ScoreSpec, Spec, economy_saves
 class BestOfN(Spec):
     """argmax over candidates of their score, or over answers of the sum of their candidates' scores."""
 
+    paper: ClassVar[str | None] = "Cobbe et al. 2021, arXiv:2110.14168"
     name: Literal["best_of_n"] = "best_of_n"
     samples: int = Field(16, ge=1, le=1024, description="Number of candidates, N.")
     early_stop: Literal["exact", "off"] | None = Field(

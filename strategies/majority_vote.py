@@ -3,7 +3,7 @@
 Wang et al. 2022, "Self-Consistency Improves Chain of Thought Reasoning in Language Models", arXiv:2203.11171.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -20,6 +20,7 @@ _DEFAULT_ERROR = 0.05
 class MajorityVote(Spec):
     """argmax over answers a of the number of candidates whose answer is a; no reward model is asked."""
 
+    paper: ClassVar[str | None] = "Wang et al. 2022, arXiv:2203.11171"
     name: Literal["majority_vote"] = "majority_vote"
     samples: int = Field(16, ge=1, le=1024, description="Number of candidates, N.")
     early_stop: Literal["exact", "beta", "off"] | None = Field(

@@ -55,7 +55,7 @@ class First(Spec):
         """All tries."""
         return self.tries
 
-    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1, seed: int = 0) -> Strategy:
         """Return the state machine."""
         return Flat(self.tries, in_order)
 

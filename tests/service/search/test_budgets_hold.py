@@ -3,20 +3,22 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from every_strategy import EVERY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_search import solve
 
 from service.errors import NoAnswer
 from service.search.ports import Bill, Chunk
-from service.search.scripted import ScriptedPolicy, ScriptedScorer
+from service.search.scripted import SeededPolicy, SeededScorer
 
 
 @dataclass
-class Adversary(ScriptedPolicy):
+class Adversary(SeededPolicy):
     """Answers in pieces of any size at any time; goes on for as long as it may when it is told to stop.
 
     Sometimes it does not say what that has cost. `worst` is what each request has really cost.
@@ -31,14 +33,15 @@ class Adversary(ScriptedPolicy):
         inner, held, place, ended = Bill(), list[Chunk](), len(self.worst), False
         self.worst.append(max_tokens)
         try:
-            async for chunk in super().stream(prompt, max_tokens=max_tokens, bill=inner, **how):
-                held.append(chunk)
-                ended = chunk.finish_reason is not None
-                if ended or self.rng.random() < 0.4:
-                    ids = tuple(token for part in held for token in part.token_ids)
-                    bill.prompt, bill.generated = inner.prompt, inner.generated
-                    yield Chunk("".join(part.text for part in held), ids, chunk.finish_reason)
-                    held.clear()
+            async with aclosing(super().stream(prompt, max_tokens=max_tokens, bill=inner, **how)) as chunks:
+                async for chunk in chunks:
+                    held.append(chunk)
+                    ended = chunk.finish_reason is not None
+                    if ended or self.rng.random() < 0.4:
+                        ids = tuple(token for part in held for token in part.token_ids)
+                        bill.prompt, bill.generated = inner.prompt, inner.generated
+                        yield Chunk("".join(part.text for part in held), ids, chunk.finish_reason)
+                        held.clear()
         finally:
             if ended:
                 bill.generated, bill.exact = inner.generated, True
@@ -50,7 +53,7 @@ class Adversary(ScriptedPolicy):
 
 
 @dataclass
-class Haggler(ScriptedScorer):
+class Haggler(SeededScorer):
     """A scorer that may be cancelled before it has said what it cost."""
 
     async def score(self, question: str, steps: Sequence[str], first: int, bill: Bill) -> tuple[float, ...]:
@@ -60,56 +63,50 @@ class Haggler(ScriptedScorer):
         return scores
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
-    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12),
-    answers=st.lists(st.integers(0, 2), min_size=12, max_size=12),
+    name=st.sampled_from(sorted(EVERY)),
+    depth=st.integers(1, 8),
     policy_tokens=st.none() | st.integers(1, 200),
     reward_tokens=st.none() | st.integers(1, 400),
     cap=st.integers(1, 60),
     parallel=st.none() | st.integers(1, 5),
-    strategy=st.sampled_from(["majority_vote", "best_of_n"]),
     score=st.fixed_dictionaries(
         {"steps": st.sampled_from(["min", "prod", "last"]), "select": st.sampled_from(["best", "weighted_vote"])}
     ),
-    early=st.sampled_from([{"early_stop": "off"}, {"early_stop": "exact"}, {"economy": True}]),
-    deadline_s=st.sampled_from([0.003, 5.0]),
+    stops_at_steps=st.booleans(),
+    deadline_s=st.sampled_from([0.003, 5.0, 5.0]),
     order=st.integers(0, 2**32),
 )
 def test_no_budget_is_passed_by_one_token(
-    lengths: list[int],
-    answers: list[int],
+    name: str,
+    depth: int,
     policy_tokens: int | None,
     reward_tokens: int | None,
     cap: int,
     parallel: int | None,
-    strategy: str,
     score: dict[str, str],
-    early: dict[str, object],
+    stops_at_steps: bool,
     deadline_s: float,
     order: int,
 ) -> None:
     """What the engines have really generated and read stays within the limits, and every search ends."""
-    rng = random.Random(order)
-    texts = [
-        "\n\n".join([f"w{rng.randrange(30)}" for _ in range(length)] + [f"\\boxed{{{answer}}}"])
-        for length, answer in zip(lengths, answers, strict=False)
-    ]
-    scores = {f"w{i}": 0.5 + i / 100 for i in range(30)} | {f"\\boxed{{{i}}}": 0.3 + i / 10 for i in range(3)}
-    policy = Adversary(texts, pause=lambda: rng.choice([0, 0, 0.0001]), rng=rng)
-    scorer = Haggler(scores, pause=lambda: rng.choice([0, 0.0001]))
+    rng, strategy = random.Random(order), EVERY[name]
+    policy = Adversary(pause=lambda: rng.choice([0, 0, 0.0001]), depth=depth, stops_at_steps=stops_at_steps, rng=rng)
+    scorer = Haggler(pause=lambda: rng.choice([0, 0.0001]))
 
     async def run() -> None:
         before = asyncio.all_tasks()
         try:
             result = await solve(
                 policy,
-                {"name": strategy, "samples": len(texts), **early},
+                strategy,
                 scorer=scorer,
                 deadline_s=deadline_s,
                 budget={"policy_tokens": policy_tokens, "reward_tokens": reward_tokens, "parallel": parallel},
                 max_completion_tokens=cap,
-                **({"score": score} if strategy == "best_of_n" else {}),
+                seed=order,
+                score=score,
             )
         except NoAnswer:
             pass
@@ -122,7 +119,7 @@ def test_no_budget_is_passed_by_one_token(
             assert usage.reward.submitted >= sum(bill.prompt for bill in scorer.bills)
             assert reward_tokens is None or usage.reward.submitted <= reward_tokens
         assert policy_tokens is None or sum(policy.worst) <= policy_tokens
-        assert policy.most_open <= (parallel or len(texts))
+        assert parallel is None or policy.most_open <= parallel
         assert policy.open_streams == 0
         assert asyncio.all_tasks() == before
 

@@ -5,16 +5,21 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from every_strategy import EVERY, TREES
 from scripted_search import RIGHT, SCORES, WRONG, records, solve
 
 from service.errors import InvalidRequest
 from service.search.past import Past, past_of
 from service.search.ports import Bill, Chunk
 from service.search.replay import replay
-from service.search.request import SearchRequest, SearchResult
-from service.search.scripted import WRITTEN, ScriptedPolicy, ScriptedScorer
+from service.search.request import CandidateResult, SearchRequest, SearchResult
+from service.search.scripted import WRITTEN, ScriptedPolicy, ScriptedScorer, SeededPolicy, SeededScorer
+from service.search.trace import Grown, Told
+from strategies.protocol import Ended
 
 TEXTS = [RIGHT, WRONG, RIGHT, WRONG, RIGHT, RIGHT]
+EARLY = {"majority_vote", "best_of_n", "best_of_n, saving"}
+"""They cut candidates on the way: where, depends on what came first."""
 
 
 def past(result: SearchResult, **changes: object) -> Past:
@@ -38,6 +43,78 @@ async def test_more_samples_pay_for_the_new_ones_only() -> None:
     assert more.usage == at_once.usage
     assert more.continued is not None
     assert more.continued.policy.discarded == 22
+
+
+@pytest.mark.parametrize("name", sorted(EVERY.keys() - EARLY))
+async def test_what_was_searched_already_is_searched_again_for_nothing(name: str) -> None:
+    """Every strategy finds all that it wants in the trace of its own search."""
+    first = await solve(SeededPolicy(), EVERY[name], scorer=SeededScorer())
+    policy, scorer = SeededPolicy(), SeededScorer()
+    again = await solve(policy, EVERY[name], scorer=scorer, past=past(first))
+    assert (policy.calls, scorer.asked) == ([], [])
+    assert again.model_copy(update={"seconds": 0, "trace": None, "continued": None}) == first.model_copy(
+        update={"seconds": 0, "trace": None}
+    )
+    assert again.continued is not None
+    assert again.continued.reward == again.usage.reward == first.usage.reward
+
+
+LARGER = {
+    "majority_vote, all": {"samples": 9},
+    "best_of_n, all": {"samples": 9},
+    "dvts": {"subtrees": 3},
+    "mcts, serial": {"simulations": 9},
+    "mcts, rollouts": {"simulations": 7},
+}
+
+
+@pytest.mark.parametrize("name", sorted(LARGER))
+async def test_a_larger_search_goes_on_from_a_smaller_one(name: str) -> None:
+    """The result is that of the larger search at once, and only what is new is generated and scored."""
+    larger = EVERY[name] | LARGER[name]
+    smaller = await solve(SeededPolicy(depth=8), EVERY[name], scorer=SeededScorer())
+    policy, scorer = SeededPolicy(depth=8), SeededScorer()
+    more = await solve(policy, larger, scorer=scorer, past=past(smaller))
+    at_once_policy = SeededPolicy(depth=8)
+    at_once = await solve(at_once_policy, larger, scorer=SeededScorer())
+    assert (more.candidates, more.usage) == (at_once.candidates, at_once.usage)
+    assert 0 < len(policy.calls) < len(at_once_policy.calls)
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+async def test_a_tree_that_its_budget_has_cut_grows_on(name: str) -> None:
+    """The second run spends no token of the first again, and comes to an end of its own."""
+    first = await solve(SeededPolicy(depth=8), EVERY[name], scorer=SeededScorer(), budget={"policy_tokens": 30}, seed=3)
+    assert first.stopped_by == "policy_tokens"
+    policy = SeededPolicy(depth=8)
+    more = await solve(policy, EVERY[name], scorer=SeededScorer(), past=past(first), seed=3)
+    spent = sum(bill.generated for bill in policy.bills)
+    assert more.stopped_by == "completed"
+    assert more.continued is not None
+    assert more.continued.policy.discarded + spent == more.usage.policy.kept + more.usage.policy.discarded
+
+
+async def test_single_steps_are_no_part_of_whole_solutions() -> None:
+    """A tree cannot go on from a vote: where its nodes would pause is not known."""
+    first = await solve(SeededPolicy(), {"name": "majority_vote", "samples": 6}, scorer=SeededScorer())
+    with pytest.raises(InvalidRequest, match="wrote on where"):
+        await solve(SeededPolicy(), EVERY["beam_search"], scorer=SeededScorer(), past=past(first))
+
+
+async def test_whole_solutions_go_on_from_single_steps() -> None:
+    """A vote takes the first steps of a tree as the beginnings of its candidates."""
+    first = await solve(SeededPolicy(), EVERY["dvts"], scorer=SeededScorer())
+    policy = SeededPolicy()
+    vote = await solve(policy, {"name": "majority_vote", "samples": 2, "early_stop": "off"}, past=past(first))
+    begun = {record.node: record.text for record in records(first) if isinstance(record, Grown)}
+    assert all(candidate.text.startswith(begun[(place,)]) for place, candidate in enumerate(by_place(vote)))
+
+
+def by_place(result: SearchResult) -> list[CandidateResult]:
+    """The candidates of a vote in the order in which they were asked for."""
+    ended = [r.event for r in records(result) if isinstance(r, Told) and isinstance(r.event, Ended)]
+    texts = [event.text for event in sorted(ended, key=lambda event: event.node)]
+    return sorted(result.candidates, key=lambda candidate: texts.index(candidate.text))
 
 
 async def test_a_candidate_that_was_cut_off_is_written_on() -> None:

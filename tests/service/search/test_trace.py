@@ -6,42 +6,44 @@ import random
 from dataclasses import replace
 
 import pytest
+from every_strategy import EVERY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_search import RIGHT, SCORES, WRONG, records, solve
+from scripted_search import RIGHT, WRONG, records, solve
 
 from service.errors import InvalidRequest
 from service.search.replay import replay
-from service.search.scripted import ScriptedPolicy, ScriptedScorer
+from service.search.scripted import ScriptedPolicy, SeededPolicy, SeededScorer
 from service.search.trace import Wished, from_lines, to_lines
 from strategies.protocol import Sample
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
-    right=st.lists(st.booleans(), min_size=1, max_size=8),
-    strategy=st.sampled_from(["majority_vote", "best_of_n"]),
+    name=st.sampled_from(sorted(EVERY)),
     select=st.sampled_from(["best", "weighted_vote"]),
-    early_stop=st.sampled_from(["exact", "off"]),
     policy_tokens=st.none() | st.integers(11, 100),
+    reward_tokens=st.none() | st.integers(20, 200),
     order=st.integers(0, 2**32),
 )
 def test_a_replay_gives_the_same_result(
-    right: list[bool], strategy: str, select: str, early_stop: str, policy_tokens: int | None, order: int
+    name: str, select: str, policy_tokens: int | None, reward_tokens: int | None, order: int
 ) -> None:
     """Whatever was searched for, in whatever order things arrived: all of it is the same, usage too."""
     rng = random.Random(order)
-    policy = ScriptedPolicy([RIGHT if r else WRONG for r in right], pause=lambda: rng.choice([0, 0, 0.0001]))
-    scorer = ScriptedScorer(SCORES, pause=lambda: rng.choice([0, 0.0001]))
-    more = {"score": {"select": select}} if strategy == "best_of_n" else {}
     result = asyncio.run(
         solve(
-            policy,
-            {"name": strategy, "samples": len(right), "early_stop": early_stop},
-            scorer=scorer,
-            budget={"policy_tokens": policy_tokens, "parallel": rng.choice([1, 2, None])},
+            SeededPolicy(pause=lambda: rng.choice([0, 0, 0.0001])),
+            EVERY[name],
+            scorer=SeededScorer(pause=lambda: rng.choice([0, 0.0001])),
+            budget={
+                "policy_tokens": policy_tokens,
+                "reward_tokens": reward_tokens,
+                "parallel": rng.choice([1, 2, None]),
+            },
             max_completion_tokens=11,
-            **more,
+            score={"select": select},
+            seed=order,
         )
     )
     again = replay(records(result))
