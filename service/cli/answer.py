@@ -92,10 +92,13 @@ def headline(outcome: Outcome) -> Text:
 
 def _candidates_table(candidates: Sequence[CandidateResult]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    repeated = any(c.multiplicity > 1 for c in candidates)
     scored, stepwise = any(c.score is not None for c in candidates), any(c.scores for c in candidates)
     table.add_column("   #", justify="right", no_wrap=True)
     table.add_column("answer", max_width=14, no_wrap=True, overflow="ellipsis")
     table.add_column("tokens", justify="right", no_wrap=True)
+    if repeated:
+        table.add_column("samples", justify="right", no_wrap=True)
     if scored:
         table.add_column("score", no_wrap=True)
     if stepwise:
@@ -105,6 +108,8 @@ def _candidates_table(candidates: Sequence[CandidateResult]) -> Table:
         end = {"stop": "", "length": ", cut", None: ", stopped"}[candidate.finish_reason]
         tokens = f"{candidate.tokens}{end}"
         row: list[str | Text] = [str(number), answer, tokens]
+        if repeated:
+            row.append(str(candidate.multiplicity))
         if scored:
             row.append(Text("none") if candidate.score is None else score_text(candidate.score))
         if stepwise:

@@ -1,6 +1,7 @@
 """A small client of Mull's own HTTP API, for the commands that ask questions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -43,11 +44,13 @@ class Wishes:
     policy_tokens: int | None = None
     reward_tokens: int | None = None
     parallel: int | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Further parameters of the strategy, by name."""
 
     @property
     def parameters(self) -> dict[str, object]:
         """The strategy's parameters, as far as they are given."""
-        return _given(samples=self.samples, early_stop=self.early_stop, economy=self.economy)
+        return {**_given(samples=self.samples, early_stop=self.early_stop, economy=self.economy), **self.settings}
 
     @property
     def score(self) -> dict[str, object]:

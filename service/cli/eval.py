@@ -17,22 +17,23 @@ from rich.progress import (
 from rich.text import Text
 
 from service.cli import options
-from service.cli.client import Client, Search
+from service.cli.client import Client, Search, Wishes
 from service.cli.evaluation import Evaluation, show
 from service.cli.grading import Graded, Grader, Tally, describe_errors, grade_all
+from service.cli.own import built
 from service.cli.problems import BadFile, Problem, read_problems
-from service.cli.terminal import give_up, harmless, notes, output
-from service.errors import MullError
+from service.cli.terminal import give_up, harmless, notes, output, sentence
+from service.errors import InvalidRequest, MullError
 from service.search.answers import MathAnswers
-
-ONE_CANDIDATE = ("greedy", "sample")
-"""Strategies without a number of samples."""
+from strategies.registry import STRATEGIES
+from strategies.spec import Spec
 
 
 def command(
     file: Annotated[Path, typer.Argument(help='Lines of {"id", "problem", "answer"}.')],
     strategy: options.Strategy = "best_of_n",
     samples: Annotated[str | None, typer.Option("--samples", help="How many, as in 1,4,16 (default: 16).")] = None,
+    parameters: options.Set = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Take the first so many problems.")] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Questions in flight.")] = 8,
     model: options.Model = None,
@@ -52,7 +53,8 @@ def command(
 
     The file's order is kept. Exits with 1 if a question failed, with 2 if the file or an option is wrong.
     """
-    counts = _counts(samples, strategy)
+    wishes = Wishes(early_stop=early_stop, economy=economy, settings=options.settings(parameters))
+    counts = _counts(samples, strategy, wishes)
     try:
         problems = read_problems(file, limit)
     except BadFile as error:
@@ -66,6 +68,7 @@ def command(
                 strategy=strategy,
                 early_stop=early_stop,
                 economy=economy,
+                settings=wishes.settings,
                 source=score_by,
                 select=select,
                 steps=steps,
@@ -105,6 +108,7 @@ async def evaluate(
 ) -> Evaluation:
     """Ask `problems` once per number of samples in `counts`, with a progress bar on stderr.
 
+    A strategy without `samples` is asked once; its count then says how many candidates it starts at most.
     Raises `GatewayDown` if nothing answers at the start; later failures are counted.
     """
     await client.models()
@@ -119,7 +123,7 @@ async def evaluate(
     )
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
         for count in counts:
-            asked = search if search.strategy in ONE_CANDIDATE else replace(search, samples=count)
+            asked = replace(search, samples=count) if has_samples(search.strategy) else search
             done = _Bar(progress, f"{search.strategy} {count}", len(problems))
             graded = await grade_all(client, grader, problems, asked, concurrency=concurrency, done=done)
             tallies.append((count, Tally.of(graded)))
@@ -140,16 +144,33 @@ class _Bar:
         self._progress.update(self._task, advance=1, right=self._right)
 
 
-def _counts(samples: str | None, strategy: str) -> list[int]:
-    default = "1" if strategy in ONE_CANDIDATE else "16"
+def has_samples(strategy: str) -> bool:
+    """Tell whether a strategy of the registry has a parameter `samples`."""
+    return "samples" in STRATEGIES[strategy].model_fields
+
+
+def _counts(samples: str | None, strategy: str, wishes: Wishes) -> list[int]:
+    default = _checked(strategy, wishes).candidates
+    if samples is None:
+        return [default]
     try:
-        counts = [int(part) for part in (samples or default).split(",")]
+        counts = [int(part) for part in samples.split(",")]
     except ValueError as error:
         raise typer.BadParameter(
             "numbers with commas between them are wanted, as in 1,4,16", param_hint="--samples"
         ) from error
     if min(counts) < 1 or len(set(counts)) < len(counts):
         raise typer.BadParameter("every number must be at least 1 and stand there once", param_hint="--samples")
-    if strategy in ONE_CANDIDATE and counts != [1]:
-        raise typer.BadParameter(f"{strategy} has one sample; leave --samples out", param_hint="--samples")
+    if has_samples(strategy):
+        for count in counts:
+            _checked(strategy, replace(wishes, samples=count))
+    elif counts != [1] or default != 1:
+        raise typer.BadParameter(f"{strategy} has no number of samples; leave it out", param_hint="--samples")
     return counts
+
+
+def _checked(strategy: str, wishes: Wishes) -> Spec:
+    try:
+        return built(None, {"name": strategy, **wishes.parameters})
+    except InvalidRequest as error:
+        raise typer.BadParameter(sentence(error)) from None

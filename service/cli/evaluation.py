@@ -30,6 +30,7 @@ class Evaluation:
             "strategy": self.search.strategy,
             "early_stop": self.search.early_stop,
             "economy": self.search.economy,
+            "parameters": dict(self.search.settings),
             "source": self.search.source,
             "select": self.search.select,
             "steps": self.search.steps,
@@ -44,7 +45,8 @@ class Evaluation:
 def show(console: Console, evaluation: Evaluation) -> None:
     """Print the table for reading; fits 80 columns."""
     search, first = evaluation.search, evaluation.tallies[0][1]
-    head = f"{search.strategy} with {search.model} on the first {first.questions} problems of {evaluation.file}"
+    given = "".join(f", {name} {value}" for name, value in search.settings.items())
+    head = f"{search.strategy}{given} with {search.model} on the first {first.questions} problems of {evaluation.file}"
     console.print(Text(f"{head}, seed {search.seed}"))
     console.print(tallies_table(evaluation.tallies))
     how = "all generated policy tokens, all submitted reward tokens, seconds to the answer"

@@ -1,4 +1,4 @@
-"""Strategies and reward models of the user's own: `my.py:Mine` names a class in a file."""
+"""Strategies by their names, and those and reward models of the user's own: `my.py:Mine` names a class in a file."""
 
 import importlib.util
 import sys
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.errors import InvalidRequest
 from service.search.ports import Scorer
-from strategies.registry import StrategySpec
+from strategies.registry import STRATEGIES, StrategySpec
 from strategies.spec import Spec
 
 
@@ -43,18 +43,26 @@ def own_scorer(name: str) -> Scorer:
 def built(own: type[Spec] | None, parameters: Mapping[str, object]) -> Spec:
     """Return the strategy with its parameters, one of Mull's by its name or of the class `own`.
 
-    Raises `InvalidRequest` for a parameter that it does not have or that is out of bounds.
+    Raises `InvalidRequest` for a name that is unknown, a parameter that it does not have or that is out of bounds.
     """
     adapter: TypeAdapter[Spec] = TypeAdapter(StrategySpec if own is None else own)
     try:
         return adapter.validate_python(dict(parameters))
     except ValidationError as error:
+        name = parameters.get("name", own.__name__ if own is not None else "")
         first = error.errors(include_url=False)[0]
-        what = first["loc"][-1] if first["loc"] else "strategy"
+        what = first["loc"][-1] if first["loc"] else name
+        if first["type"] == "union_tag_invalid":
+            hint = f"Known: {', '.join(STRATEGIES)}."
+            raise InvalidRequest(f"There is no strategy {name!r}.", hint=hint, param="strategy") from None
         if first["type"] == "extra_forbidden":
-            name = parameters.get("name", own.__name__ if own is not None else "")
-            raise InvalidRequest(f"{name} has no parameter {what!r}.", param=str(what)) from None
-        raise InvalidRequest(f"{what}: {first['msg']}.", param=str(what)) from None
+            kind = STRATEGIES[str(name)] if own is None else own
+            known = [field for field in kind.model_fields if field != "name"]
+            hint = f"Known: {', '.join(known)}." if known else "It has none."
+            raise InvalidRequest(f"{name} has no parameter {what!r}.", hint=hint, param=str(what)) from None
+        text = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+        subject = name if what == name else f"{what} of {name}"
+        raise InvalidRequest(f"{subject}: {text}.", param=str(what)) from None
 
 
 def _class(name: str) -> type:

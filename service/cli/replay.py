@@ -9,11 +9,13 @@ from rich.text import Text
 
 from service.cli import options
 from service.cli.answer import headline, one_line, show_cost, show_solution, votes_table
+from service.cli.branches import branches, is_tree, way_to
 from service.cli.lives import lives
 from service.cli.outcome import Outcome
 from service.cli.own import own_strategy
 from service.cli.terminal import give_up, output
 from service.cli.timeline import show_timeline
+from service.cli.tree import show_tree
 from service.errors import MullError
 from service.library import read_trace
 from service.search.replay import replay
@@ -26,9 +28,13 @@ def command(
     strategy: Annotated[
         str | None, typer.Option("--strategy", help="The class of a strategy of yours: my.py:Mine.")
     ] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Draw everything, however much there is of it.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Search again as a trace says it was searched, and draw what happened: steps, scores, tokens, ends."""
+    """Search again as a trace says it was searched, and draw what happened: steps, scores, tokens, ends.
+
+    A search over steps is drawn as its tree, one over whole solutions as a line per candidate.
+    """
     try:
         records = read_trace(file, own=None if strategy is None else own_strategy(strategy))
         result = replay(records)
@@ -37,24 +43,34 @@ def command(
     if as_json:
         typer.echo(result.model_dump_json(exclude={"trace"}))
     else:
-        _draw(records, result)
+        _draw(records, result, whole=whole)
 
 
-def _draw(records: Sequence[Record], result: SearchResult) -> None:
+def _draw(records: Sequence[Record], result: SearchResult, *, whole: bool) -> None:
     console, outcome, best = output(), Outcome.of(result), result.choices[0]
-    if isinstance(records[0], Begun):
-        request = records[0].request
-        console.print(Text(one_line(request.question), style="bold"))
-        console.print(Text(_how(request), style="dim"))
+    request = _request(records)
+    console.print(Text(one_line(request.question), style="bold"))
+    console.print(Text(_how(request), style="dim"))
     console.print()
     console.print(headline(outcome))
     console.print()
-    show_timeline(console, lives(records), result.seconds, best)
+    if is_tree(records) and request.score.steps is not None:
+        root = branches(records)
+        show_tree(console, root, request.score.steps, way_to(root, best), whole=whole)
+    else:
+        show_timeline(console, lives(records), result.seconds, best, whole=whole)
     if len(outcome.votes) > 1:
         console.print(Text("\nVotes", style="bold"), votes_table(outcome))
     console.print(Text("\nBest candidate", style="bold"))
     show_solution(console, best)
     show_cost(console, outcome)
+
+
+def _request(records: Sequence[Record]) -> SearchRequest:
+    begun = records[0]
+    if not isinstance(begun, Begun):
+        raise ValueError("a trace begins with Begun")
+    return begun.request
 
 
 def _how(request: SearchRequest) -> str:

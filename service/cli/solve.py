@@ -13,6 +13,7 @@ from service.cli.answer import show
 from service.cli.client import Client, Search, Wishes
 from service.cli.here import Here, search_here
 from service.cli.outcome import Outcome
+from service.cli.own import built
 from service.cli.terminal import give_up, notes, output
 from service.cli.trace_file import check_writable, write_trace
 from service.errors import InvalidRequest, MullError
@@ -26,10 +27,11 @@ def command(
         str | None,
         typer.Option(
             "--strategy",
-            help=f"greedy, sample, majority_vote or best_of_n (default: {DEFAULT}), or a class of yours: my.py:Mine.",
+            help=f"{options.NAMES} (default: {DEFAULT}), or a class of yours: my.py:Mine.",
         ),
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Candidates (default: 16).")] = None,
+    parameters: options.Set = None,
     model: options.Model = None,
     reward: Annotated[str | None, typer.Option("--reward", help="A reward model of yours: my.py:MyPRM.")] = None,
     early_stop: options.EarlyStop = None,
@@ -77,6 +79,7 @@ def command(
         policy_tokens=policy_tokens,
         reward_tokens=reward_tokens,
         parallel=parallel,
+        settings=options.settings(parameters),
     )
     here = Here(question, strategy, reward, model, continue_from)
     try:
@@ -111,8 +114,10 @@ async def _search(here: Here, wishes: Wishes, url: str | None, *, trace: bool) -
             raise InvalidRequest("This search runs in this process, not at a gateway.", hint="Leave --url out.")
         result = await search_here(here, wishes, trace=trace)
         return _Found(Outcome.of(result), result.model_dump_json(exclude={"trace"}))
+    strategy = here.strategy or DEFAULT
+    built(None, {"name": strategy, **wishes.parameters})
     async with Client(options.gateway_url(url)) as client:
-        search = Search(await client.model(here.model), here.strategy or DEFAULT, **asdict(wishes))
+        search = Search(await client.model(here.model), strategy, **asdict(wishes))
         include = ("candidates", "trace") if trace else ("candidates",)
         reply = await client.ask(here.question or "", search, include=include)
     return _Found(reply.mull, json.dumps(reply.body, ensure_ascii=False), reply.cache)

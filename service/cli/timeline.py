@@ -18,20 +18,26 @@ SHOWN = 32
 UNSCORED = "┼"
 
 
-def show_timeline(console: Console, lives: Sequence[Life], seconds: float, best: CandidateResult) -> None:
-    """Print one line per candidate, `best` marked; fits 80 columns and needs no colour."""
+def show_timeline(
+    console: Console, lives: Sequence[Life], seconds: float, best: CandidateResult, *, whole: bool = False
+) -> None:
+    """Print one line per candidate, `best` marked; fits 80 columns and needs no colour.
+
+    The first `SHOWN` of them, unless the `whole` list is wanted.
+    """
     chosen = next((life for life in lives if _is(life, best)), None)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("    #", justify="right", no_wrap=True)
     table.add_column(_axis(seconds), no_wrap=True, min_width=WIDTH)
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("how it ended", overflow="fold")
-    for life in lives[:SHOWN]:
+    shown = lives if whole else lives[:SHOWN]
+    for life in shown:
         number = ("▸ " if life is chosen else "") + ".".join(str(part) for part in life.node)
         table.add_row(number, line(life, seconds), _tokens(life), _end(life), style="bold" if life is chosen else "")
     console.print(table)
-    if len(lives) > SHOWN:
-        console.print(f"  … and {len(lives) - SHOWN} more: --json shows all")
+    if len(lives) > len(shown):
+        console.print(f"  … and {len(lives) - len(shown)} more: --all shows them")
     for remark in _legend(lives):
         console.print(Text(f"  {remark}", style="dim"))
 

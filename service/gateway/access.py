@@ -18,6 +18,7 @@ ENDPOINTS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/models": "models",
+    "/v1/strategies": "strategies",
     "/healthz": "healthz",
     "/readyz": "readyz",
     "/metrics": "metrics",

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.gateway.access import trace
 from service.gateway.body import read_json
+from service.gateway.catalogue import Catalogue, asked, catalogue
 from service.gateway.failures import error_response
 from service.gateway.plan import plan
 from service.gateway.reply import (
@@ -65,6 +66,15 @@ def endpoints(gateway: Gateway) -> APIRouter:
             {"id": name, "object": "model", "created": started, "owned_by": "mull"} for name in gateway.settings.models
         ]
         return JSONResponse({"object": "list", "data": data})
+
+    @router.get("/v1/strategies", response_model=Catalogue, responses={400: _FAILURES[400]})
+    async def strategies(request: Request) -> Response:
+        """List the strategies: parameters, defaults, paper, and what a search is expected to cost.
+
+        With `policy_tokens` or `reward_tokens` also what it costs within that budget, and which of the two runs out
+        first. All of it is an estimate from assumed lengths, which `assuming` repeats.
+        """
+        return JSONResponse(catalogue(asked(request.query_params.multi_items())).model_dump(mode="json"))
 
     @router.get("/healthz")
     async def healthz() -> Response:

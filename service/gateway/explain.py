@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import InvalidRequest
-from strategies.registry import StrategySpec
+from strategies.registry import STRATEGIES
 
 Loc = tuple[int | str, ...]
 
@@ -24,17 +24,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> InvalidRequest:
         case "missing":
             message, hint = f"`{param}` is missing.", "Add it."
         case "union_tag_invalid":
-            message, hint = f"There is no strategy {first['ctx']['tag']!r}.", f"Known: {', '.join(strategies())}."
+            message, hint = f"There is no strategy {first['ctx']['tag']!r}.", f"Known: {', '.join(STRATEGIES)}."
         case "union_tag_not_found" | "model_attributes_type" if param == "mull.strategy":
-            message, hint = "`mull.strategy` has no name.", f"Send one of {', '.join(strategies())}."
+            message, hint = "`mull.strategy` has no name.", f"Send one of {', '.join(STRATEGIES)}."
         case _:
             message, hint = f"`{param}` is not valid: {_plainly(first)}.", ""
     return InvalidRequest(message, hint=hint, param=param)
-
-
-def strategies() -> list[str]:
-    """Return the names of all strategies."""
-    return [str(m.model_fields["name"].default) for m in _models(StrategySpec)]
 
 
 def _plainly(error: ErrorDetails) -> str:
@@ -50,16 +45,19 @@ def _walk(model: type[BaseModel], loc: Loc) -> tuple[Loc, Sequence[type[BaseMode
     inside: list[type[BaseModel]] = [model]
     for place, part in enumerate(loc):
         fields = [m.model_fields[str(part)] for m in inside if part in m.model_fields]
+        named = [m for m in inside if "name" in m.model_fields and m.model_fields["name"].default == part]
         if fields:
             kept.append(part)
             if place < len(loc) - 1:
                 inside = [m for f in fields for m in _models(f.annotation, *f.metadata)]
+        elif named and len(inside) > 1:
+            inside = named
         elif isinstance(part, int) or place == len(loc) - 1:
             # A mark of a union's member (`str`, `list[…]`) after a field that holds no models is no place.
             if isinstance(part, int) or inside:
                 kept.append(part)
         else:
-            inside = [m for m in inside if "name" in m.model_fields and m.model_fields["name"].default == part]
+            inside = []
     return tuple(kept), inside
 
 

@@ -1,4 +1,4 @@
-"""/openapi.json: the bodies are read by hand, strictly, so their schemas are put in by hand, too."""
+"""/openapi.json: bodies and queries are read by hand, strictly, so their schemas are put in by hand, too."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from service.gateway.catalogue import CatalogueAsk
 from service.gateway.schema import ChatAsk, CompletionAsk
 
 _BODIES: dict[str, type[BaseModel]] = {"/v1/chat/completions": ChatAsk, "/v1/completions": CompletionAsk}
+_QUERIES: dict[str, type[BaseModel]] = {"/v1/strategies": CatalogueAsk}
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -35,4 +37,10 @@ def _described(app: FastAPI) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": reference},
         }
+    for path, model in _QUERIES.items():
+        fields = model.model_json_schema()["properties"]
+        document["paths"][path]["get"]["parameters"] = [
+            {"name": name, "in": "query", "description": field.pop("description"), "schema": field}
+            for name, field in fields.items()
+        ]
     return document

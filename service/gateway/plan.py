@@ -89,9 +89,10 @@ def _bought(name: ReasoningEffort, model: PublicModel) -> StrategySpec:
 def _check_size(strategy: StrategySpec, limits: Limits) -> None:
     if strategy.candidates > limits.samples:
         raise InvalidRequest(
-            f"{strategy.candidates} samples are more than this server allows: {limits.samples}.",
+            f"{strategy.name} would start {strategy.candidates} candidates, more than this server allows: "
+            f"{limits.samples}.",
             hint="Ask for fewer, or raise limits.samples.",
-            param="mull.strategy.samples",
+            param="mull.strategy.samples" if "samples" in type(strategy).model_fields else "mull.strategy",
         )
 
 

@@ -10,7 +10,7 @@ URL = "http://gateway.test"
 
 
 def candidate(
-    answer: str | None, scores: tuple[float, ...] = (), text: str = "Step one.\n\nStep two."
+    answer: str | None, scores: tuple[float, ...] = (), text: str = "Step one.\n\nStep two.", multiplicity: int = 1
 ) -> dict[str, Any]:
     """Return one candidate as the gateway shows it."""
     return {
@@ -22,6 +22,7 @@ def candidate(
         "finished": True,
         "finish_reason": "stop",
         "tokens": 20,
+        "multiplicity": multiplicity,
     }
 
 

@@ -14,7 +14,7 @@ class Mine(Spec):
     needs_scores = property(lambda self: False)
     candidates = property(lambda self: self.samples)
 
-    def build(self, score, *, returned=1):
+    def build(self, score, *, returned=1, seed=0):
         return Flat(self.samples, in_order)
 
 

@@ -102,3 +102,15 @@ def test_an_early_end_a_missing_answer_and_warnings_are_said() -> None:
     assert "No answer was found" in text
     assert "stopped by: deadline" in text
     assert "warning: temperature 0 was replaced" in text
+
+
+def test_a_solution_that_several_samples_gave_says_how_many() -> None:
+    """Where no solution was sampled twice there is no such column."""
+    text = rendered(candidates=[candidate("35", (0.9,), multiplicity=3), candidate("41", (0.8,))])
+    lines = [line.split() for line in text.splitlines() if line.strip().startswith(("#", "1 ", "2 "))]
+    assert lines == [
+        ["#", "answer", "tokens", "samples", "score", "steps"],
+        ["1", "35", "20", "3", "█0.90", "█0.90"],
+        ["2", "41", "20", "1", "▇0.80", "▇0.80"],
+    ]
+    assert "samples" not in rendered(candidates=[candidate("35", (0.9,)), candidate("41", (0.8,))])

@@ -91,7 +91,7 @@ class LongestFirst(Spec):
     needs_scores = property(lambda self: True)
     candidates = property(lambda self: 3)
 
-    def build(self, score: ScoreSpec, *, returned: int = 1) -> Strategy:
+    def build(self, score: ScoreSpec, *, returned: int = 1, seed: int = 0) -> Strategy:
         """Return the state machine."""
         return Flat(3, by_score, scoring="mean")
 

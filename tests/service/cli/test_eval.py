@@ -116,6 +116,38 @@ def test_one_candidate_strategies_send_no_number_of_samples(
     assert len(gateway.bodies) == asked
 
 
+def test_a_strategy_without_samples_is_asked_once(app: typer.Typer, problems: Path, gateway: FakeGateway) -> None:
+    """With the parameters that are set; its count says how many candidates it has."""
+    options = ["--strategy", "beam_search", "--set", "beams=2", "--set", "expansions=3"]
+    run = RUNNER.invoke(app, [str(problems), *options, "--json"])
+    assert run.exit_code == 0, run.output
+    assert gateway.bodies[0]["mull"]["strategy"] == {"name": "beam_search", "beams": 2, "expansions": 3}
+    report = json.loads(run.stdout)
+    assert report["parameters"] == {"beams": 2, "expansions": 3}
+    assert [result["samples"] for result in report["results"]] == [6]
+    assert "beam_search, beams 2, expansions 3 with tiny on" in RUNNER.invoke(app, [str(problems), *options]).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--strategy", "beam_search", "--samples", "4"], "no number of samples"),
+        (["--strategy", "beam_search", "--set", "beam=4"], "no parameter 'beam'"),
+        (["--strategy", "guess"], "no strategy 'guess'"),
+        (["--samples", "4,2000"], "less than or equal to 1024"),
+        (["--set", "samples=4"], "--samples"),
+    ],
+)
+def test_what_a_strategy_does_not_have_is_refused(
+    app: typer.Typer, problems: Path, gateway: FakeGateway, options: list[str], said: str
+) -> None:
+    """Once, and not per question."""
+    run = RUNNER.invoke(app, [str(problems), *options], env={"COLUMNS": "200"})
+    assert run.exit_code == 2
+    assert said in run.stderr
+    assert gateway.bodies == []
+
+
 @pytest.mark.parametrize("samples", ["0", "four", "4,", "4,4", "-1"])
 def test_bad_numbers_of_samples_are_refused(
     app: typer.Typer, problems: Path, gateway: FakeGateway, samples: str

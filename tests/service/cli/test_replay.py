@@ -7,13 +7,16 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.cli.branches import branches
 from service.cli.lives import Life, lives
 from service.cli.own import built, own_strategy
 from service.cli.timeline import UNSCORED, WIDTH, line
 from service.cli.trace_file import write_trace
 from service.library import BoxedReader, ScriptedPolicy, ScriptedScorer, SearchResult, read_trace, solve
+from service.search.scripted import SeededPolicy, SeededScorer
 from service.search.trace import Grown
 from tests.service.cli.own_pieces import MODULE
+from tests.service.search.every_strategy import TREES
 
 RUNNER = CliRunner()
 GOOD = "Ok one.\n\nOk two.\n\nSo \\boxed{4}."
@@ -101,6 +104,31 @@ async def test_all_tokens_are_somebodys(file: Path) -> None:
     drawn = lives(read_trace(file))
     assert sum(life.tokens for life in drawn) == found.usage.policy.kept + found.usage.policy.discarded
     assert any(isinstance(record, Grown) for record in read_trace(file))
+
+
+@pytest.mark.parametrize("name", TREES)
+async def test_a_tree_is_drawn_with_all_its_nodes(file: Path, name: str) -> None:
+    """For every strategy that searches over steps; nothing is wider than 80 columns, and all tokens are somebody's."""
+    policy, scorer = SeededPolicy(), SeededScorer()
+    options: dict[str, Any] = {"reward": scorer, "strategy": TREES[name], "reader": BoxedReader(), "trace": True}
+    found = await solve("2 + 2 = ?", policy=policy, **options)
+    write_trace(file, found.trace or ())
+    text = replayed(file, "--all")
+    drawn = [row for row in text.splitlines() if re.match(r"[ │┃]*[├└┣┗]", row)]
+    root = branches(read_trace(file))
+    assert len(drawn) == len(list(root.walk())) - 1
+    assert any("▸" in row and f"= {found.choices[0].answer}" in row for row in drawn)
+    assert max(len(row) for row in text.splitlines()) <= 80
+    tokens = found.usage.policy.kept + found.usage.policy.discarded
+    assert sum(branch.tokens for branch in root.walk()) == tokens
+
+
+async def test_a_long_list_of_candidates_is_cut(file: Path) -> None:
+    """It says by how much, and --all leaves nothing out."""
+    vote = {"name": "majority_vote", "samples": 34, "early_stop": "off"}
+    await searched(file, *[GOOD] * 34, strategy=vote, reward=None)
+    assert "… and 2 more: --all shows them" in replayed(file)
+    assert re.search(r"^ +33 ", replayed(file, "--all"), re.M)
 
 
 def test_steps_stand_where_they_were_written() -> None:

@@ -74,10 +74,38 @@ def test_an_option_for_every_limit(app: typer.Typer, gateway: FakeGateway) -> No
     assert gateway.bodies[0]["mull"]["strategy"] == {"name": "majority_vote", "early_stop": "exact", "economy": True}
 
 
+def test_any_parameter_of_a_strategy_can_be_set(app: typer.Typer, gateway: FakeGateway) -> None:
+    """They reach the gateway as they are."""
+    run = RUNNER.invoke(app, ["?", "--strategy", "beam_search", "--set", "beams=8", "--set", "mode=async"])
+    assert run.exit_code == 0, run.output
+    assert gateway.bodies[0]["mull"]["strategy"] == {"name": "beam_search", "beams": 8, "mode": "async"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--set", "beam=8"], "beam_search has no parameter 'beam'. Known: beams, expansions, lookahead, mode.\n"),
+        (["--set", "beams=0"], "beams of beam_search: Input should be greater than or equal to 1.\n"),
+        (["--set", "beams=many"], "beams of beam_search: Input should be a valid integer"),
+        (["--set", "beams=256", "--set", "expansions=256"], "beam_search: beams times expansions is 65536"),
+        (["--samples", "4"], "beam_search has no parameter 'samples'. Known: beams,"),
+        (["--strategy", "beams"], "There is no strategy 'beams'. Known: greedy, sample,"),
+    ],
+)
+def test_parameters_out_of_bounds_are_refused(
+    app: typer.Typer, gateway: FakeGateway, options: list[str], said: str
+) -> None:
+    """By the strategy itself, before anything is asked."""
+    run = RUNNER.invoke(app, ["?", "--strategy", "beam_search", *options])
+    assert run.exit_code == 1
+    assert run.stderr.startswith(said)
+    assert gateway.bodies == []
+
+
 def test_an_error_is_one_line_and_exit_code_1(app: typer.Typer, gateway: FakeGateway) -> None:
     """The gateway's own words, on stderr."""
     gateway.answer = lambda question, body: failure(400, "samples is at most 256.", "InvalidRequest")
-    run = RUNNER.invoke(app, ["How many?", "--samples", "9999"])
+    run = RUNNER.invoke(app, ["How many?", "--samples", "512"])
     assert run.exit_code == 1
     assert run.stdout == ""
     assert run.stderr == "samples is at most 256.\n"

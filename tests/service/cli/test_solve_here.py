@@ -98,6 +98,7 @@ def test_a_question_that_differs_from_the_traces_is_refused(
     [
         (["--url", "http://127.0.0.1:9"], "Leave --url out"),
         (["--economy"], "mine has no parameter 'economy'"),
+        (["--set", "beams=2"], "mine has no parameter 'beams'. Known: samples."),
         (["--select", "best"], "mine uses no scores"),
         (["--model", "large"], "no model 'large'"),
         (["--trace", "/no/such/folder/trace.jsonl"], "No trace can be written"),

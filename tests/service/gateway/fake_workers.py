@@ -40,6 +40,7 @@ def result(request: SearchRequest, stopped_by: str = "completed") -> SearchResul
             finished=True,
             finish_reason="stop",
             tokens=10,
+            multiplicity=1,
         )
         for i in range(count)
     )
