@@ -1,6 +1,7 @@
 """What vLLM says of one completion: text, token ids, log-probabilities, and its cost."""
 
 import json
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -15,15 +16,27 @@ _OLD = "It must be vLLM 0.10.2 or newer."
 class CompletionReader:
     """Reads the events of one streamed completion, and keeps its bill.
 
-    `prompt` is the number of tokens sent, `logprobs` what was asked for (`Sampling.logprobs`). Until the engine has
-    told its usage, `bill` holds what was seen. Methods raise `EngineError` and its children.
+    `prompt` is the number of tokens sent, `logprobs` and `stop` what was asked for (see `Sampling`), `step_ends` the
+    text of each token at which the engine was told to stop. Until the engine has told its usage, `bill` holds what was
+    seen. Methods raise `EngineError` and its children.
     """
 
-    def __init__(self, engine: str, *, prompt: int, logprobs: int | None, bill: Bill) -> None:
+    def __init__(
+        self,
+        engine: str,
+        *,
+        prompt: int,
+        logprobs: int | None,
+        bill: Bill,
+        stop: Sequence[str] = (),
+        step_ends: Mapping[int, str] | None = None,
+    ) -> None:
         self._engine = engine
         self._prompt = prompt
         self._logprobs = logprobs
         self._bill = bill
+        self._stop = stop
+        self._step_ends = step_ends or {}
 
     def count(self, event: bytes) -> dict[str, Any] | None:
         """Put what an event says of the cost onto the bill; return its choice, if it has one."""
@@ -55,6 +68,7 @@ class CompletionReader:
         if reason not in (None, "stop", "length"):
             raise unusable(self._engine, f"gave up while generating ({reason})")
         logprobs = () if self._logprobs is None else self._read_logprobs(choice.get("logprobs"), len(ids))
+        text, reason = self._end(text, reason, choice)
         return Chunk(text, tuple(ids), reason, logprobs)
 
     async def read_on(self, answer: EngineStream) -> None:
@@ -62,7 +76,7 @@ class CompletionReader:
         while (event := await answer.event()) is not None:
             choice = self.count(event)
             if choice is not None:
-                self._bill.unread = _joined(self._bill.unread, choice)
+                self._bill.unread = self._joined(self._bill.unread, choice)
 
     def _frame(self, event: bytes) -> dict[str, Any]:
         try:
@@ -74,6 +88,28 @@ class CompletionReader:
         if "error" in frame:
             raise refused(self._engine, 500, event, served_name="")
         return frame
+
+    def _end(self, text: str, reason: str | None, choice: dict[str, Any]) -> tuple[str, str | None]:
+        """Return the text and the reason of a piece that may be the last: "step" where the end is a separator's token.
+
+        vLLM leaves that token's text out, so it does not look for the caller's own stop strings there.
+        """
+        token = choice.get("stop_reason")  # a string for a stop string, null for the end of the model's text
+        if reason != "stop" or not isinstance(token, int) or token not in self._step_ends:
+            return text, reason
+        text += self._step_ends[token]
+        stops = [(begin + len(stop), begin) for stop in self._stop if (begin := text.find(stop)) >= 0]
+        return (text[: min(stops)[1]], "stop") if stops else (text, "step")
+
+    def _joined(self, unread: Chunk | None, choice: dict[str, Any]) -> Chunk:
+        text, ids, reason = choice.get("text"), choice.get("token_ids"), choice.get("finish_reason")
+        text, reason = self._end(text if isinstance(text, str) else "", reason, choice)
+        before = unread or Chunk("", ())
+        return Chunk(
+            before.text + text,
+            (*before.token_ids, *(ids if isinstance(ids, list) else ())),
+            reason if reason in ("stop", "length", "step") else None,
+        )
 
     def _read_logprobs(self, given: Any, tokens: int) -> tuple[TokenLogprobs, ...]:
         """Return one entry per token. vLLM lists the sampled token with the top ones, whether it is one or not."""
@@ -95,16 +131,6 @@ class CompletionReader:
             f"did not give the log-probabilities of each token and of the {self._logprobs} most probable ones",
             hint=f"{_OLD} It must allow as many: --max-logprobs.",
         )
-
-
-def _joined(unread: Chunk | None, choice: dict[str, Any]) -> Chunk:
-    text, ids, reason = choice.get("text"), choice.get("token_ids"), choice.get("finish_reason")
-    before = unread or Chunk("", ())
-    return Chunk(
-        before.text + (text if isinstance(text, str) else ""),
-        (*before.token_ids, *(ids if isinstance(ids, list) else ())),
-        reason if reason in ("stop", "length") else None,
-    )
 
 
 def billed(usage: Any) -> Bill | None:

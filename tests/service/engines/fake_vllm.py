@@ -1,4 +1,4 @@
-"""A vLLM server of words: every word is a token, numbered as it first comes up. Only what the clients use is there."""
+"""A vLLM server of words. Only what the clients use is there."""
 
 import asyncio
 import json
@@ -77,16 +77,19 @@ Reply = Callable[[Json], web.StreamResponse | Events | Held]
 class FakeVllm:
     """Answers as vLLM does; `replies[path]` replaces an answer, `asked` and `headers` remember every request.
 
+    Every word is a token, numbered as it first comes up; or the tokens are those of `vocabulary`, of which the longest
+    is taken, and the first one where none fits.
     `aborts` has the names of each abort that was posted, which is answered with `abort_status`; the first `deaf` of
     them do nothing, as when they come before their request.
     """
 
     ABORT = "/inference/v1/abort_requests"
 
-    def __init__(self, *, name: str, context: int = 512) -> None:
+    def __init__(self, *, name: str, context: int = 512, vocabulary: Sequence[str] = ()) -> None:
         self.name = name
         self.context = context
-        self.words: list[str] = []
+        self.words = list(vocabulary)
+        self._vocabulary = _one_of(vocabulary) if vocabulary else None
         self.asked: list[tuple[str, Json]] = []
         self.headers: list[Mapping[str, str]] = []
         self.replies: dict[str, Reply] = {}
@@ -123,9 +126,36 @@ class FakeVllm:
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of text."""
+        if self._vocabulary is not None:
+            return [self.words.index(token) if token in self.words else 0 for token in self._vocabulary.findall(text)]
         found = re.findall(r"\n\n|\S+", text)
         self.words += [word for word in dict.fromkeys(found) if word not in self.words]
         return [self.words.index(word) for word in found]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        return ("" if self._vocabulary else " ").join(self.words[i] for i in ids)
+
+    def writes(self, text: str) -> None:
+        """Let every prompt that is a beginning of `text` be continued by the rest of it."""
+        self.replies["/v1/completions"] = lambda body: Events(self._continue(body, self.ids(text)))
+
+    def _continue(self, body: Json, ids: list[int]) -> list[Json | bytes]:
+        """Stop where vLLM does: `token_ids` has the token of the stop, the text has not."""
+        prompt, interval = len(body["prompt"]), body["stream_interval"]
+        assert ids[:prompt] == list(body["prompt"])
+        rest, stops = ids[prompt:], set(body.get("stop_token_ids", ()))
+        length = next((place for place, token in enumerate(rest, 1) if token in stops), len(rest))
+        written = rest[: min(length, body["max_tokens"])]
+        stop = written[-1] if written[-1] in stops else None
+        reason = "length" if stop is None and len(written) == body["max_tokens"] else "stop"
+        ends = [*range(1, len(written), interval), len(written)]
+        frames: list[Json | bytes] = []
+        for begin, end in zip([0, *ends], ends, strict=False):
+            piece, last = written[begin:end], end == len(written)
+            shown = self.text(piece[:-1] if last and stop is not None else piece)
+            frames.append(delta(shown, piece, reason if last else None, stop_reason=stop if last else None))
+        return [*frames, {**usage(prompt, len(written), 0), "choices": []}, b"[DONE]"]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else {}
@@ -145,7 +175,7 @@ class FakeVllm:
                 text = body.get("prompt") or "".join(f"[{m['role']}] {m['content']} " for m in body["messages"])
                 return web.json_response({"tokens": self.ids(text)})
             case "/detokenize":
-                return web.json_response({"prompt": " ".join(self.words[i] for i in body["tokens"])})
+                return web.json_response({"prompt": self.text(body["tokens"])})
             case self.ABORT:
                 return self._abort(body["request_ids"])
         return web.json_response({"error": {"message": f"nothing at {path}"}}, status=404)
@@ -161,9 +191,21 @@ class FakeVllm:
         return self._aborted.setdefault(name, asyncio.Event())
 
 
-def delta(text: str, ids: Sequence[int], finish_reason: str | None = None, logprobs: Json | None = None) -> Json:
+def delta(
+    text: str,
+    ids: Sequence[int],
+    finish_reason: str | None = None,
+    logprobs: Json | None = None,
+    stop_reason: int | str | None = None,
+) -> Json:
     """Return one event of a stream."""
-    return {"choices": [{"text": text, "token_ids": list(ids), "finish_reason": finish_reason, "logprobs": logprobs}]}
+    choice = {"text": text, "token_ids": list(ids), "finish_reason": finish_reason, "logprobs": logprobs}
+    return {"choices": [{**choice, "stop_reason": stop_reason}]}
+
+
+def _one_of(tokens: Sequence[str]) -> re.Pattern[str]:
+    longest_first = sorted(tokens, key=len, reverse=True)
+    return re.compile("|".join([*map(re.escape, longest_first), "."]), re.DOTALL)
 
 
 def usage(prompt: int, generated: int, cached: int | None) -> Json:

@@ -1,6 +1,7 @@
 """The clients against real vLLM servers."""
 
 import asyncio
+import json
 import random
 import re
 from contextlib import aclosing
@@ -20,7 +21,11 @@ from service.settings import PolicySettings, RewardSettings
 
 pytestmark = pytest.mark.stack
 
-PRM = Path(__file__).resolve().parents[3] / "models" / "tiny-prm"
+MODELS = Path(__file__).resolve().parents[3] / "models"
+PRM = MODELS / "tiny-prm"
+HELD_OUT = MODELS / "heldout.jsonl"
+BLOCK = 32
+"""Tokens per block of the prefix cache, as `mull up` starts a server on a CPU."""
 QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. Cy has 3 fewer pens than Bo. How many pens does Cy have?"
 STEPS = [
     "From Al: Bo beats Al by 5 pens so Bo has 12 + 5 = 17 pens.\n\n",
@@ -39,13 +44,47 @@ def reward_settings(stack: Any) -> RewardSettings:
 
 
 async def generate(
-    policy: VllmPolicy, prompt: tuple[int, ...], seed: int, bill: Bill | None = None, sampling: Sampling | None = None
+    policy: VllmPolicy,
+    prompt: tuple[int, ...],
+    seed: int,
+    bill: Bill | None = None,
+    sampling: Sampling | None = None,
+    *,
+    max_tokens: int = 60,
+    stop_at_step: bool = False,
 ) -> list[Chunk]:
     stream = policy.stream(
-        prompt, max_tokens=60, sampling=sampling or Sampling(temperature=1.0), seed=seed, bill=bill or Bill()
+        prompt,
+        max_tokens=max_tokens,
+        sampling=sampling or Sampling(temperature=1.0),
+        seed=seed,
+        bill=bill or Bill(),
+        stop_at_step=stop_at_step,
     )
     async with aclosing(stream):
         return [chunk async for chunk in stream]
+
+
+async def generate_steps(
+    policy: VllmPolicy, prompt: tuple[int, ...], bills: list[Bill], sampling: Sampling, max_tokens: int
+) -> list[list[Chunk]]:
+    """Let the policy go on step by step to its end, and put the bill of each step on `bills`."""
+    steps: list[list[Chunk]] = []
+    while not steps or steps[-1][-1].finish_reason == "step":
+        written = [token for step in steps for token in token_ids(step)]
+        bills.append(Bill())
+        steps.append(
+            await generate(
+                policy,
+                (*prompt, *written),
+                len(steps),
+                bills[-1],
+                sampling,
+                max_tokens=max_tokens - len(written),
+                stop_at_step=True,
+            )
+        )
+    return steps
 
 
 async def counted(engine: EngineHttp) -> Bill:
@@ -198,3 +237,48 @@ async def test_the_bills_of_cancelled_scores_are_the_engines_own_count(reward_se
     assert any(task.cancelled() for task in tasks)
     assert sum(bill.prompt for bill in bills) == after.prompt - before.prompt
     assert sum(bill.generated for bill in bills) == after.generated - before.generated
+
+
+async def test_a_solution_written_step_by_step_is_the_one_written_at_once(policy_settings: PolicySettings) -> None:
+    """Greedily, text and ids; every step but the last ends with its separator, and reads no more than it must.
+
+    What the prefix cache cannot hold is the block that is not full yet, and at least the last token. The bills are the
+    engine's own count.
+    """
+    questions = [json.loads(line)["problem"] for line in HELD_OUT.read_text().splitlines()[:12]]
+    greedy, limit = Sampling(temperature=0.0), 320
+    async with engine_client(policy_settings) as client:
+        policy, engine = VllmPolicy(policy_settings, client), EngineHttp("policy", policy_settings, client)
+        prompts = [await policy.prompt_ids([{"role": "user", "content": question}]) for question in questions]
+        whole = await asyncio.gather(
+            *(generate(policy, prompt, 0, None, greedy, max_tokens=limit) for prompt in prompts)
+        )
+        before = await counted(engine)
+        bills: list[list[Bill]] = [[] for _ in prompts]
+        written = await asyncio.gather(
+            *(generate_steps(policy, prompt, bill, greedy, limit) for prompt, bill in zip(prompts, bills, strict=True))
+        )
+        after = await counted(engine)
+    for run, steps, costs in zip(whole, written, bills, strict=True):
+        texts = ["".join(chunk.text for chunk in step) for step in steps]
+        assert "".join(texts) == "".join(chunk.text for chunk in run)
+        assert [token for step in steps for token in token_ids(step)] == token_ids(run)
+        assert len(texts) > 1
+        assert all(text.endswith("\n\n") for text in texts[:-1])
+        assert [bill.generated for bill in costs] == [len(token_ids(step)) for step in steps]
+        assert all(bill.prompt - (bill.cached or 0) == (bill.prompt - 1) % BLOCK + 1 for bill in costs[1:])
+    everything = [bill for costs in bills for bill in costs]
+    assert all(bill.exact for bill in everything)
+    assert sum(bill.prompt for bill in everything) == after.prompt - before.prompt
+    assert sum(bill.generated for bill in everything) == after.generated - before.generated
+    assert sum(bill.cached or 0 for bill in everything) == (after.cached or 0) - (before.cached or 0)
+
+
+async def test_log_probabilities_of_a_step_go_up_to_its_separator(policy_settings: PolicySettings) -> None:
+    """The token whose text the engine leaves out is judged like any other."""
+    async with engine_client(policy_settings) as client:
+        policy = VllmPolicy(policy_settings, client)
+        prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
+        run = await generate(policy, prompt, 1, sampling=Sampling(temperature=1.0, logprobs=0), stop_at_step=True)
+    assert run[-1].finish_reason == "step"
+    assert sum(len(chunk.logprobs) for chunk in run) == len(token_ids(run))

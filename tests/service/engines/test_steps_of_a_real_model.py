@@ -162,6 +162,41 @@ def written(server: PolicySettings) -> dict[str, Written]:
 
 
 @pytest.fixture(scope="module")
+def written_in_steps(server: PolicySettings) -> dict[str, list[Written]]:
+    """Let the model write the same step by step, each from the tokens of those before, as a search does."""
+
+    async def write(policy: VllmPolicy, name: str) -> list[Written]:
+        ids, splitter, steps = list(await policy.text_ids(PROMPTS[name])), StepSplitter(FORMS[name]), list[Written]()
+        end, left = None, MAX_TOKENS
+        while end not in ("stop", "length"):
+            steps.append(Written([]))
+            stream = policy.stream(
+                tuple(ids),
+                max_tokens=left,
+                sampling=Sampling(temperature=0.0),
+                seed=0,
+                bill=Bill(),
+                stop_at_step=True,
+            )
+            async with aclosing(stream):
+                async for chunk in stream:
+                    steps[-1].chunks.append(chunk)
+                    end = chunk.finish_reason
+                    if splitter.feed(chunk.text):
+                        break
+            ids += steps[-1].token_ids
+            left -= len(steps[-1].token_ids)
+        return steps
+
+    async def write_all() -> list[list[Written]]:
+        async with engine_client(server) as client:
+            policies = [VllmPolicy(server.model_copy(update={"steps": FORMS[name]}), client) for name in PROMPTS]
+            return await asyncio.gather(*(map(write, policies, PROMPTS)))
+
+    return dict(zip(PROMPTS, asyncio.run(write_all()), strict=True))
+
+
+@pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> Tokenizer:
     """The model's own."""
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -255,3 +290,30 @@ def test_what_follows_an_answer_is_left_out(written: dict[str, Written]) -> None
     assert splitter.solution == sample.text[: sample.text.index("\n\n", sample.text.index("\\boxed{")) + 2]
     assert len(sample.text) > len(splitter.solution)
     assert extract(splitter.solution) is not None
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_text_written_step_by_step_is_the_text_written_at_once(
+    name: str, written: dict[str, Written], written_in_steps: dict[str, list[Written]]
+) -> None:
+    """Nothing is added at a seam, and nothing lost: neither a space nor a token."""
+    steps = written_in_steps[name]
+    assert len(steps) > 1
+    assert "".join(step.text for step in steps) == written[name].text
+    assert [token for step in steps for token in step.token_ids] == written[name].token_ids
+
+
+@pytest.mark.parametrize("name", ["list", "code"])
+def test_the_engine_ends_a_step_by_itself(name: str, written_in_steps: dict[str, list[Written]]) -> None:
+    """With the token that completes the separator, the indentation that it may hold besides included."""
+    steps = written_in_steps[name]
+    assert {step.chunks[-1].finish_reason for step in steps[:-1]} == {"step"}
+    assert all(re.search(FORMS[name].separators[0] + " *$", step.text) for step in steps[:-1])
+
+
+def test_a_separator_of_two_tokens_is_told_at_its_second(written_in_steps: dict[str, list[Written]]) -> None:
+    """This vocabulary has a token for a blank line, and writes two line feeds before a word all the same."""
+    steps = written_in_steps["paragraphs"]
+    assert {step.chunks[-1].finish_reason for step in steps[:-1]} == {None}
+    assert all(step.text.endswith("\n\n") for step in steps[:-1])
+    assert all(len(chunk.token_ids) == 1 for step in steps for chunk in step.chunks)
