@@ -1,19 +1,14 @@
-"""Beam search: trees checked by hand, and what must hold in any world, whatever comes when."""
+"""Beam search: trees checked by hand."""
 
-import random
-from collections import Counter
 from inspect import cleandoc
 
 import pytest
 from golden import rendered, scripted
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
-from tree_world import Played, World, Written, play, random_world
+from tree_world import Played, World, play
 
 from strategies.beam_search import BeamSearch
-from strategies.protocol import Answer, Cancel, Ended, Finish, Path, Paused, Refused, Sample, Scored, Step
-from strategies.selection import StepAggregate
+from strategies.protocol import Answer, Ended, Finish, Paused, Refused, Sample, Scored, Step
 from strategies.spec import ScoreSpec
 from strategies.tree import TreeSearch
 
@@ -275,67 +270,6 @@ def test_a_solution_that_ends_without_another_step_keeps_its_value() -> None:
     assert [(candidate.node, candidate.score) for candidate in search.ranking()] == [((0, 0), 0.9)]
 
 
-def test_asynchronous_promotions() -> None:
-    """1 is promoted, the better of 0 and 1, before 2 and 3 are known; then 2, the best of four; 3 never is.
-
-    At the second depth 1.0 is promoted first, which is finished, then 2.0, whose value 2.1 only equals.
-    """
-    world = scripted("""
-        0      a      0.2
-        1      b      0.3
-        2      c      0.9
-        3      d      0.8
-        1.0    e = 1  0.4
-        1.1    f      0.1
-        2.0    g      0.9
-        2.1    h = 2  0.95
-        2.0.0  i = 2  0.6
-        2.0.1  j = 3  0.5
-    """)
-    tree, played = searched(BeamSearch(beams=2, expansions=2, mode="async"), world)
-    assert tree == cleandoc("""
-        path   steps  x  scores  value  end
-        0      a      1  0.2     0.2
-        1      b      1  0.3     0.3
-        1.0    e = 1  1  0.4     0.3    = 1
-        1.1    f      1  0.1     0.1
-        2      c      1  0.9     0.9
-        2.0    g      1  0.9     0.9
-        2.0.0  i = 2  1  0.6     0.6    = 2
-        2.0.1  j = 3  1  0.5     0.5    = 3
-        2.1    h = 2  1  0.95    0.9    = 2
-        3      d      1  0.8     0.8
-    """)
-    assert votes(played) == {"2": (0.6, 1), "1": (0.3, 1)}
-
-
-def test_asynchronous_duplicates() -> None:
-    """1 repeats 0, which is extended for both: four children. Who comes first stands for all."""
-    world = scripted("""
-        0    a      0.9
-        1    a      0.9
-        2    a      0.9
-        3    b      0.1
-        0.0  c = 1  0.9
-        0.1  c = 1  0.9
-        0.2  d = 2  0.7
-        0.3  e = 3  0.6
-    """)
-    tree, played = searched(BeamSearch(beams=2, expansions=2, mode="async"), world)
-    assert tree == cleandoc("""
-        path  steps  x  scores  value  end
-        0     a      3  0.9     0.9
-        0.0   c = 1  2  0.9     0.9    = 1
-        0.1   c = 1  1  0.9     0.9    as 0.0
-        0.2   d = 2  1  0.7     0.7    = 2
-        0.3   e = 3  1  0.6     0.6    = 3
-        1     a      1  0.9     0.9    as 0
-        2     a      1  0.9     0.9    as 0
-        3     b      1  0.1     0.1
-    """)
-    assert votes(played) == {"1": (1.8, 2)}
-
-
 def test_too_many_at_once_are_refused() -> None:
     """256 times 8 are more than a level may sample."""
     with pytest.raises(ValidationError, match="beams times expansions is 2048, and can be 1024 at most"):
@@ -346,87 +280,3 @@ def test_only_step_scores_can_guide_it() -> None:
     """The policy's certainty judges whole candidates."""
     with pytest.raises(ValueError, match="self_certainty@5 scores whole candidates"):
         BeamSearch().build(ScoreSpec(source="self_certainty@5"))
-
-
-SPECS = st.builds(
-    BeamSearch,
-    beams=st.integers(1, 4),
-    expansions=st.integers(1, 4),
-    lookahead=st.integers(0, 2),
-    mode=st.sampled_from(["strict", "async"]),
-)
-STRICT = st.builds(
-    BeamSearch, beams=st.integers(1, 4), expansions=st.integers(1, 4), lookahead=st.sampled_from([0, 0, 1, 2])
-)
-HOW = st.sampled_from(["min", "prod", "last", "mean"])
-SEED = st.integers(0, 2**32)
-
-
-def asked(played: Played) -> list[Path]:
-    """The places that were asked for at the policy's own temperature, in the order in which they were."""
-    return [a.node for a in played.actions if isinstance(a, Sample) and a.temperature is None]
-
-
-def outcome(played: Played) -> object:
-    """What a search comes to."""
-    return played.strategy.ranking(), played.strategy.votes()
-
-
-@settings(max_examples=200, deadline=None)
-@given(STRICT, HOW, SEED, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(
-    spec: BeamSearch, how: StepAggregate, seed: int, rng: random.Random
-) -> None:
-    """The same steps are asked for in the same order, and the same solutions have the same votes."""
-    world, score = random_world(seed), ScoreSpec(steps=how)
-    in_order, permuted = play(spec.build(score), world), play(spec.build(score), world, rng=rng)
-    assert asked(permuted) == asked(in_order)
-    assert outcome(permuted) == outcome(in_order)
-
-
-@settings(max_examples=100, deadline=None)
-@given(SPECS, HOW, SEED, st.randoms(use_true_random=False))
-def test_no_level_is_wider_than_asked_for(spec: BeamSearch, how: StepAggregate, seed: int, rng: random.Random) -> None:
-    """M times E steps at each depth at most, lookaheads aside."""
-    played = play(spec.build(ScoreSpec(steps=how)), random_world(seed), rng=rng)
-    depths = Counter(len(node) for node in asked(played))
-    assert depths[1] == spec.candidates
-    assert max(depths.values()) == spec.candidates
-
-
-@settings(max_examples=50, deadline=None)
-@given(SPECS, SEED, st.randoms(use_true_random=False))
-def test_both_modes_sample_the_same_number_of_steps(spec: BeamSearch, seed: int, rng: random.Random) -> None:
-    """Where all solutions have three steps, each depth has M times E."""
-    score = random.Random(seed)
-    scores = {text: score.random() for text in "abc"}
-
-    def world(path: Path, before: str) -> Written:
-        text = random.Random(f"{seed}{path}").choice("abc")
-        return Written(f"{text}\n", scores[text], "1" if before.count("\n") == 2 else None)
-
-    played = play(spec.build(ScoreSpec(steps="last")), world, rng=rng)
-    assert Counter(map(len, asked(played))) == dict.fromkeys((1, 2, 3), spec.candidates)
-
-
-@settings(max_examples=30, deadline=None)
-@given(SPECS, SEED, st.randoms(use_true_random=False))
-def test_a_budget_may_end_it_anywhere(spec: BeamSearch, seed: int, rng: random.Random) -> None:
-    """With any number of samples or scores there is a whole solution to show."""
-    world = random_world(seed)
-    whole = play(spec.build(ScoreSpec()), world, rng=rng)
-    for most in range(len(whole.samples) + 1):
-        for played in (
-            play(spec.build(ScoreSpec()), world, rng=rng, most_samples=most),
-            play(spec.build(ScoreSpec()), world, rng=rng, most_scores=most),
-        ):
-            assert played.finished == "completed"
-            assert played.strategy.ranking()[0].ended == "stop"
-
-
-@settings(max_examples=100, deadline=None)
-@given(STRICT, SEED, st.randoms(use_true_random=False))
-def test_a_bound_of_one_ends_no_level_early(spec: BeamSearch, seed: int, rng: random.Random) -> None:
-    """By the last score alone, anything may still become the best: nothing is ever cancelled."""
-    played = play(spec.build(ScoreSpec(steps="last")), random_world(seed), rng=rng)
-    assert not any(isinstance(action, Cancel) for action in played.actions)

@@ -239,7 +239,6 @@ def test_the_same_tree_on_asyncio_and_trio(spec: Spec, seed: int) -> None:
         search = built(spec, seed=seed)
         plays.append(anyio.run(Loop(search, world, random.Random(f"{seed}{backend}")).run, backend=backend))
         check(search, plays[-1].samples, plays[-1].events)
-    assert plays[0].events != plays[1].events
     assert grown(plays[0].actions) == grown(plays[1].actions)
     first, second = (played.strategy for played in plays)
     assert (first.ranking(), first.votes()) == (second.ranking(), second.votes())

@@ -24,8 +24,6 @@ pytestmark = pytest.mark.stack
 MODELS = Path(__file__).resolve().parents[3] / "models"
 PRM = MODELS / "tiny-prm"
 HELD_OUT = MODELS / "heldout.jsonl"
-BLOCK = 32
-"""Tokens per block of the prefix cache, as `mull up` starts a server on a CPU."""
 QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. Cy has 3 fewer pens than Bo. How many pens does Cy have?"
 STEPS = [
     "From Al: Bo beats Al by 5 pens so Bo has 12 + 5 = 17 pens.\n\n",
@@ -98,6 +96,13 @@ async def counted(engine: EngineHttp) -> Bill:
             return Bill(prompt, cached, generated, exact=True)
         await asyncio.sleep(0.05)
     raise AssertionError(f"{running} requests still run")
+
+
+async def block_size(engine: EngineHttp) -> int:
+    """Return how many tokens a block of the engine's prefix cache holds."""
+    found = re.search(r'^vllm:cache_config_info\{.*\bblock_size="(\d+)"', await engine.text("/metrics"), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def token_ids(run: list[Chunk]) -> list[int]:
@@ -258,7 +263,7 @@ async def test_a_solution_written_step_by_step_is_the_one_written_at_once(policy
         written = await asyncio.gather(
             *(generate_steps(policy, prompt, bill, greedy, limit) for prompt, bill in zip(prompts, bills, strict=True))
         )
-        after = await counted(engine)
+        after, block = await counted(engine), await block_size(engine)
     for run, steps, costs in zip(whole, written, bills, strict=True):
         texts = ["".join(chunk.text for chunk in step) for step in steps]
         assert "".join(texts) == "".join(chunk.text for chunk in run)
@@ -266,7 +271,7 @@ async def test_a_solution_written_step_by_step_is_the_one_written_at_once(policy
         assert len(texts) > 1
         assert all(text.endswith("\n\n") for text in texts[:-1])
         assert [bill.generated for bill in costs] == [len(token_ids(step)) for step in steps]
-        assert all(bill.prompt - (bill.cached or 0) == (bill.prompt - 1) % BLOCK + 1 for bill in costs[1:])
+        assert all(bill.prompt - (bill.cached or 0) == (bill.prompt - 1) % block + 1 for bill in costs[1:])
     everything = [bill for costs in bills for bill in costs]
     assert all(bill.exact for bill in everything)
     assert sum(bill.prompt for bill in everything) == after.prompt - before.prompt
