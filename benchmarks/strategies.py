@@ -33,10 +33,9 @@ from service.search.trace import Grown, Record, Told, from_json
 from strategies.protocol import Ended, Scored
 
 BUDGETS = (512, 1024, 2048)
-SOLUTION = 160
-"""Policy tokens that a solution is given when a width is chosen: the mean is 129, and some are longer."""
+SOLUTION = 170
+"""Policy tokens that a solution is given when a width is chosen: the mean is 129, and a quarter of a budget is left."""
 BLOCK = 32
-AT_ONCE = 4
 
 
 def settings(budget: int) -> dict[str, dict[str, Any]]:
@@ -52,7 +51,8 @@ def settings(budget: int) -> dict[str, dict[str, Any]]:
         "dvts": {"name": "dvts", "subtrees": max(1, width // 3), "expansions": 3},
         "rebase": {"name": "rebase", "samples": width},
         "particle_filter": {"name": "particle_filter", "particles": width},
-        "mcts": {"name": "mcts", "simulations": 256, "expansions": 3},
+        "mcts": {"name": "mcts", "simulations": 256},
+        "mcts, rollouts": {"name": "mcts", "simulations": 256, "evaluation": "rollout"},
     }
 
 
@@ -113,10 +113,10 @@ def _taken_apart(trace: Sequence[Record]) -> dict[str, int]:
 
 
 async def ask_all(
-    stack: RunningStack, problems: Sequence[Problem], strategy: dict[str, Any], budget: int, seed: int
+    stack: RunningStack, problems: Sequence[Problem], strategy: dict[str, Any], budget: int, *, at_once: int, seed: int
 ) -> list[Asked]:
-    """Ask all problems, some at a time."""
-    gate, answers = asyncio.Semaphore(AT_ONCE), MathAnswers()
+    """Ask all problems, `at_once` at a time."""
+    gate, answers = asyncio.Semaphore(at_once), MathAnswers()
 
     async def one(problem: Problem) -> Asked:
         async with gate:
@@ -134,6 +134,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--questions", type=int, default=200)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--at-once", type=int, default=6, help="Questions in flight.")
     options.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
     options.add_argument("--only", nargs="+", help="Strategies by the names in the table; default: all.")
     options.add_argument(
@@ -151,7 +152,9 @@ def main() -> None:
             ):
                 continue
             with counted(stack) as paid:
-                begun = asyncio.run(_timed(ask_all(stack, problems, strategy, budget, asked.seed)))
+                begun = asyncio.run(
+                    _timed(ask_all(stack, problems, strategy, budget, at_once=asked.at_once, seed=asked.seed))
+                )
             row = _row(name, strategy, budget, *begun, vllm=paid.policy_generated)
             rows.append(row)
             with asked.out.open("a") as file:
@@ -161,7 +164,14 @@ def main() -> None:
             )
     for budget in asked.budgets:
         console.print(_table(budget, [row for row in rows if row["budget"] == budget]))
-    outcome = {"benchmark": "strategies", **hardware(), "questions": len(problems), "seed": asked.seed, "rows": rows}
+    outcome = {
+        "benchmark": "strategies",
+        **hardware(),
+        "questions": len(problems),
+        "at_once": asked.at_once,
+        "seed": asked.seed,
+        "rows": rows,
+    }
     print(json.dumps(outcome))
 
 

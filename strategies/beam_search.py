@@ -24,6 +24,7 @@ class BeamSearch(Spec):
     """
 
     paper: ClassVar[str | None] = "Snell et al. 2024, arXiv:2408.03314"
+    stepwise: ClassVar[bool] = True
     name: Literal["beam_search"] = "beam_search"
     beams: int = Field(4, ge=1, le=256, description="Samples kept at each level, M.")
     expansions: int = Field(

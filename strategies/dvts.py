@@ -22,6 +22,7 @@ class Dvts(Spec):
     """
 
     paper: ClassVar[str | None] = "Beeching et al. 2024, Scaling test-time compute with open models (Hugging Face)"
+    stepwise: ClassVar[bool] = True
     name: Literal["dvts"] = "dvts"
     subtrees: int = Field(4, ge=1, le=256, description="Independent searches, S.")
     expansions: int = Field(

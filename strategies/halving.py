@@ -8,10 +8,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from strategies.lookahead import Lookahead, Said, said
+from strategies.lookahead import Lookahead
 from strategies.protocol import Path
 from strategies.spec import ScoreSpec
-from strategies.tree import Node
+from strategies.tree import Node, Said, said
 
 
 @dataclass(slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from strategies.cost import Cost, Lengths, cost_of_candidates
-from strategies.lookahead import Lookahead, Said, said
+from strategies.lookahead import Lookahead
 from strategies.protocol import Path
 from strategies.spec import ScoreSpec
-from strategies.tree import Node, merge
+from strategies.tree import Node, Said, merge, said
 
 MOST_SAMPLES = 1024
 """The most that one level samples."""

@@ -9,15 +9,7 @@ from collections.abc import Sequence
 
 from strategies.protocol import Path
 from strategies.spec import ScoreSpec
-from strategies.tree import Node, TreeSearch
-
-Said = tuple[Path, tuple[str, ...], bool]
-"""What two samples have in common of which one repeats the other (`tree.merge`)."""
-
-
-def said(node: Node) -> Said:
-    """Return where `node` grows, what it wrote, white space aside, and whether that ended the solution."""
-    return node.path[:-1], tuple(step.strip() for step in node.steps), node.ended is not None
+from strategies.tree import Node, Said, TreeSearch, said
 
 
 class Lookahead(TreeSearch):
@@ -51,7 +43,7 @@ class Lookahead(TreeSearch):
         return child.path[0] // self._width
 
     def _known(self, node: Node) -> None:
-        if self._finishing:
+        if self._endings is not None:
             return
         children = self._behind.pop(node.path, None)
         if children is None:

@@ -34,6 +34,7 @@ class Mcts(Spec):
     """S times: find the most promising node, sample k steps there, and tell its ancestors their mean value."""
 
     paper: ClassVar[str | None] = "Silver et al. 2017, arXiv:1712.01815; Liu et al. 2020, arXiv:1810.11755"
+    stepwise: ClassVar[bool] = True
     prior: ClassVar[bool] = True
     name: Literal["mcts"] = "mcts"
     simulations: int = Field(32, ge=1, le=4096, description="Number of simulations, S: each expands one node.")
@@ -111,6 +112,7 @@ class MctsSearch(TreeSearch):
         self._spec = spec
         self._left = spec.simulations
         self._waiting: dict[Path, Simulation] = {}
+        self._expanded_edges: list[Edge] = []
 
     def _start(self) -> None:
         self._launch()
@@ -130,13 +132,28 @@ class MctsSearch(TreeSearch):
 
     def _launch(self) -> None:
         """Begin as many simulations as may be in flight, and as there are nodes to expand."""
-        while self._left and self.top.open and self.top.under_way < self._spec.parallel:
+        while self._left and not self._cut and self.top.under_way < self._spec.parallel:
+            if not self.top.open and not self._reopen():
+                return
             self._left -= 1
             edge = select(self.top, self._spec.exploration)
             edge.enter()
             samples = [self._sample(edge.node) for _ in range(self._spec.expansions)]
             simulation = Simulation(edge, samples, len(samples))
             self._waiting.update((node.path, simulation) for node in samples)
+
+    def _reopen(self) -> bool:
+        """Nothing is left to expand: let the node be expanded again below which values fall the most, if there is one.
+
+        Each time that it was makes it less urgent. What the policy has not written yet is most worth looking for where
+        all that it has written is worse than what came before.
+        """
+        busy = {simulation.edge for simulation in self._waiting.values()}
+        idle = [edge for edge in self._expanded_edges if edge not in busy]
+        if not idle:
+            return False
+        min(idle, key=lambda edge: (-edge.fall / edge.expansions, edge.node.path)).reopen()
+        return True
 
     def _expanded(self, simulation: Simulation) -> None:
         """All samples are settled: their distinct steps become children, and are valued."""
@@ -145,18 +162,18 @@ class MctsSearch(TreeSearch):
             # Nothing was opened, so this node is not selected again.
             simulation.edge.take_back()
             return
-        distinct = merge(values)
-        shares = priors([node.certainty for node in distinct])
-        simulation.edge.expand(
-            [
-                Edge(node, simulation.edge, prior, values[node], open=node.ended is None)
-                for node, prior in zip(distinct, shares, strict=True)
-            ]
-        )
-        unfinished = [node for node in distinct if node.ended is None]
+        edge = simulation.edge
+        if edge not in self._expanded_edges:
+            self._expanded_edges.append(edge)
+        known = [child.node for child in edge.children]
+        distinct = merge([*known, *values])
+        edge.expand([Edge(node, edge, value=values[node], open=node.ended is None) for node in distinct[len(known) :]])
+        for child, prior in zip(edge.children, priors([node.certainty for node in distinct]), strict=True):
+            child.prior = prior
+        tried = {node.twin or node: value for node, value in values.items()}
+        unfinished = [node for node in tried if node.ended is None]
         if self._spec.evaluation == "rollout" and unfinished:
-            # Asked for before anything else can grow from there, it is always the child with number 0.
-            best = min(unfinished, key=lambda node: (-values[node], node.path))
+            best = min(unfinished, key=lambda node: (-tried[node], node.path))
             simulation.rollout = self._sample(best, max_steps=None)
             simulation.pending = 1
             self._waiting[simulation.rollout.path] = simulation

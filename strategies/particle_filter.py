@@ -36,6 +36,7 @@ class ParticleFilter(Spec):
     """
 
     paper: ClassVar[str | None] = "Puri et al. 2025, arXiv:2502.01618"
+    stepwise: ClassVar[bool] = True
     name: Literal["particle_filter"] = "particle_filter"
     particles: int = Field(16, ge=1, le=1024, description="Number of particles, N.")
     ess_threshold: float = Field(
@@ -127,7 +128,6 @@ class ParticleSearch(TreeSearch):
             self.particles = [Particle(particle.node) for particle, count in kept for _ in range(count)]
 
     def _count(self) -> None:
-        """Give each whole solution as many votes as there are particles at it."""
-        whole = [particle.node for particle in self.particles if not particle.moves]
-        for path, count in Counter(node.path for node in whole).items():
+        """Let each node stand for as many samples as there are particles at it."""
+        for path, count in Counter(particle.node.path for particle in self.particles).items():
             self._nodes[path].multiplicity = count

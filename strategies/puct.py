@@ -31,6 +31,7 @@ class Edge:
     visits: int = 0
     total: float = 0.0
     under_way: int = 0
+    expansions: int = 0
     children: list["Edge"] = field(default_factory=list)
 
     @property
@@ -42,6 +43,11 @@ class Edge:
     def n(self) -> int:
         """Visits, those under way included."""
         return self.visits + self.under_way
+
+    @property
+    def fall(self) -> float:
+        """How much less its best child is worth than itself, at most 1; less than 0 where that is worth more."""
+        return self.value - max(child.value for child in self.children)
 
     def best_open(self, exploration: float) -> "Edge":
         """Return the child with the greatest `puct` among those that have something to expand; ties by path."""
@@ -56,8 +62,14 @@ class Edge:
             edge.under_way += 1
             edge.open -= 1
 
+    def reopen(self) -> None:
+        """Let this node, which was expanded before, be expanded once more."""
+        for edge in self._upwards():
+            edge.open += 1
+
     def expand(self, children: Sequence["Edge"]) -> None:
         """Take in what was sampled, and can be selected from now on."""
+        self.expansions += 1
         self.children.extend(children)
         opened = sum(child.open for child in children)
         for edge in self._upwards():
@@ -85,7 +97,7 @@ class Edge:
 def select(root: Edge, exploration: float) -> Edge:
     """Return the node to expand: from `root`, which has something open, the best child at each expanded node."""
     edge = root
-    while edge.children:
+    while any(child.open for child in edge.children):
         edge = edge.best_open(exploration)
     return edge
 

@@ -27,6 +27,7 @@ class Rebase(Spec):
     """
 
     paper: ClassVar[str | None] = "Wu et al. 2024, arXiv:2408.00724"
+    stepwise: ClassVar[bool] = True
     name: Literal["rebase"] = "rebase"
     samples: int = Field(16, ge=1, le=1024, description="Number of solutions to sample, N.")
     balance_temperature: float = Field(

@@ -106,6 +106,8 @@ class Spec(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
     paper: ClassVar[str | None] = None
     """Where the strategy comes from: authors, year and arXiv number."""
+    stepwise: ClassVar[bool] = False
+    """Whether the policy is asked for single steps."""
     prior: ClassVar[bool] = False
     """Whether it wants the mean log-probability of each stream beside the scores (`Ended.certainty`)."""
     name: str

@@ -25,6 +25,9 @@ from strategies.protocol import (
 from strategies.selection import Ranked, StepAggregate, aggregate, by_score, by_weighted_vote, upper_bound
 from strategies.spec import ScoreSpec
 
+_ENDINGS = 16
+"""How many beginnings are at most written to their ends when the budget has ended a search."""
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -90,8 +93,9 @@ class TreeSearch(ABC):
     """Keeps the tree, and asks for the score of each step that is written. A strategy decides what is sampled when.
 
     It does so in `_start`, in `_known`, which is called with each node that has its scores or is lost for good, and in
-    `_idle`, which is called when nothing is pending. Where it samples nothing then, the search ends; if the budget
-    ended it before any solution was whole, the most promising one is written to its end first.
+    `_idle`, which is called when nothing is pending. Where it samples nothing then, the search ends. Where the budget
+    has ended it, the most promising beginnings are written to their ends first, greedily, as many as it still allows;
+    each stands for as many samples as its beginning did.
     """
 
     def __init__(self, score: ScoreSpec) -> None:
@@ -103,7 +107,9 @@ class TreeSearch(ABC):
         self._nodes: dict[Path, Node] = {}
         self._pending = 0
         self._actions: list[Action] = []
-        self._finishing = False
+        self._cut = False
+        """Whether the budget has refused a sample: more are not worth asking for."""
+        self._endings: list[Node] | None = None
 
     # --- what a strategy decides ---
 
@@ -154,7 +160,7 @@ class TreeSearch(ABC):
         if self._entered(node, event):
             self._pending -= 1
             self._known(node)
-            if self._pending == 0 and not self._finishing:
+            if self._pending == 0 and self._endings is None:
                 self._idle()
             if self._pending == 0:
                 self._end()
@@ -186,19 +192,24 @@ class TreeSearch(ABC):
                 node.paused = event
             case Ended():
                 node.ended = event
-            case Cancelled() | Refused(wanted="sample"):
+            case Cancelled():
                 node.lost = True
+            case Refused(wanted="sample"):
+                node.lost = self._cut = True
             case Refused(wanted="score"):
                 node.unscored = True
         return node.settled
 
     def _end(self) -> None:
-        """Finish, with at least one whole solution if the budget has left enough for one."""
-        if self._finishing or self._ended():
+        """Finish, unless there is something to write to its end first."""
+        if self._endings is not None or (self._ended() and not self._cut):
             self._actions.append(Finish(COMPLETED))
-        else:
-            self._finishing = True
-            self._sample(self._most_promising(), temperature=0.0, max_steps=None)
+            return
+        self._endings = []
+        for leaf in self._frontier()[: _ENDINGS if self._cut else 1] or [self.root]:
+            ending = self._sample(leaf, temperature=0.0, max_steps=None)
+            ending.multiplicity = leaf.multiplicity
+            self._endings.append(ending)
 
     def _taken(self) -> list[Action]:
         actions, self._actions = self._actions, []
@@ -207,19 +218,21 @@ class TreeSearch(ABC):
     def _ended(self) -> list[Node]:
         return [node for node in self._nodes.values() if node.ended is not None and node.twin is None]
 
-    def _most_promising(self) -> Node:
-        """Return the best of the deepest nodes that can be grown from; the question itself if need be."""
-        begun = [node for node in self._nodes.values() if node.paused is not None and not node.lost]
-        return min(begun, key=self._promise, default=self.root)
+    def _frontier(self) -> list[Node]:
+        """Return what can be grown from and has not been, the deepest first, then the best."""
+        paused = [node for node in self._nodes.values() if node.paused is not None and not node.lost]
+        grown = {node.parent for node in self._nodes.values() if not node.lost}
+        return sorted((node for node in paused if node.twin is None and node not in grown), key=self._promise)
 
     def _promise(self, node: Node) -> tuple[float, float, Path]:
         return -len(node.path), -(node.value(self._how) or 0.0), node.path
 
     def _ranked(self) -> Ranked:
-        shown = self._finished() or self._ended()
+        endings = [node for node in self._endings or () if node.ended is not None]
+        shown = [*self._finished(), *endings] or self._ended()
         if not shown:
             shown = sorted((node for node in self._nodes.values() if node.steps), key=self._promise)[:1]
-        return self._rank([self._candidate(node) for node in shown])
+        return self._rank([self._candidate(node) for node in {node.path: node for node in shown}.values()])
 
     def _candidate(self, node: Node) -> Candidate:
         return Candidate(
@@ -233,16 +246,24 @@ class TreeSearch(ABC):
         )
 
 
+Said = tuple[Path, tuple[str, ...], bool]
+"""What two samples have in common of which one repeats the other (`merge`)."""
+
+
+def said(node: Node) -> Said:
+    """Return where `node` grows, what it wrote, white space aside, and whether that ended the solution."""
+    return node.path[:-1], tuple(step.strip() for step in node.steps), node.ended is not None
+
+
 def merge(nodes: Iterable[Node]) -> list[Node]:
     """Return `nodes` without those that repeat another one; the first of equals stands for all of them.
 
     Equal are siblings that wrote the same, white space aside, and came to their end alike: what can be sampled from
     one is distributed as what can be sampled from the other.
     """
-    first: dict[tuple[Path, tuple[str, ...], bool], Node] = {}
+    first: dict[Said, Node] = {}
     for node in sorted(nodes, key=lambda node: node.path):
-        said = node.path[:-1], tuple(step.strip() for step in node.steps), node.ended is not None
-        twin = first.setdefault(said, node)
+        twin = first.setdefault(said(node), node)
         if twin is not node:
             node.twin = twin
             twin.multiplicity += node.multiplicity

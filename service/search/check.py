@@ -40,8 +40,14 @@ def check_strategy(strategy: Spec, score: ScoreSpec | None, *, model: str, judge
 def check_sampling(strategy: Spec, asked: SamplingSpec) -> tuple[SamplingSpec, tuple[str, ...]]:
     """Return `asked` with what a search needs, and a warning for each change.
 
-    Raises `InvalidRequest` where greedy decoding is asked to sample.
+    Raises `InvalidRequest` where greedy decoding is asked to sample, and for stop strings where single steps are.
     """
+    if asked.stop and strategy.stepwise:
+        raise InvalidRequest(
+            f"{strategy.name} samples single steps, and a stop string may begin in one and end in the next.",
+            hint="Leave stop out (a solution ends where its answer does), or use a strategy of whole solutions.",
+            param="stop",
+        )
     temperature = asked.temperature
     if strategy.name == "greedy" and temperature:
         raise InvalidRequest(

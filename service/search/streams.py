@@ -191,10 +191,8 @@ class Streams:
         return left if left > max(0, useful) else 0
 
     def _kept_back(self) -> int:
-        """What single steps must leave, as long as no solution is whole, so that one can be."""
-        if self._longest > 0 or self._account.limit is None:
-            return 0
-        return min(self._terms.max_tokens, self._account.limit // 4)
+        """What single steps must leave, so that what they have begun can be written to its end."""
+        return 0 if self._account.limit is None else self._account.limit // 4
 
     def _refuse_waiting(self) -> None:
         self.exhausted = True

@@ -18,6 +18,7 @@ from service.engines.reward import VllmScorer
 from service.library import solve
 from service.search.ports import Bill, Chunk
 from service.settings_file import load_settings
+from strategies.registry import STRATEGIES
 
 HELD_OUT = Path(__file__).parents[2] / "models" / "heldout.jsonl"
 
@@ -34,7 +35,7 @@ def engine_tokens(url: str) -> tuple[int, int]:
     return int(prompt), int(generated)
 
 
-@pytest.mark.parametrize("strategy", ["greedy", "majority_vote", "best_of_n"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_usage_is_what_the_engines_counted(stack: Any, strategy: str) -> None:
     """Every token of a search that ran to its end: generated, read as prompt, submitted for scoring."""
     problem = json.loads(HELD_OUT.read_text().splitlines()[300])["problem"]
@@ -114,18 +115,20 @@ async def test_usage_adds_up_over_a_mixed_load_with_cancellations(stack: Any) ->
     policy_before, reward_before = engine_tokens(stack.policy_url), engine_tokens(stack.reward_url)
     async with clients, httpx.AsyncClient(timeout=60) as http:
         url = stack.gateway_url
-        *_, early, best_early, budget = await asyncio.gather(
+        *_, early, best_early, budget, tree = await asyncio.gather(
             leave(problems[0], vote),
             leave(problems[1], best),
             leave(problems[2], best),
+            leave(problems[2], {"name": "beam_search"}),
             ask(http, url, problems[3], strategy=vote, budget={"parallel": 6}),
             ask(http, url, problems[4], strategy=best, score={"select": "best"}, budget={"parallel": 4}),
             ask(http, url, problems[5], strategy=best, budget={"policy_tokens": 700}),
+            ask(http, url, problems[4], strategy={"name": "mcts", "parallel": 8}, budget={"policy_tokens": 900}),
         )
         # By itself: at its deadline a search has no time to wait for a machine that is busy with others.
         deadline = await ask(http, url, problems[5], strategy={**best, "samples": 32}, budget={"deadline_ms": 1000})
     policy_after, reward_after = engine_tokens(stack.policy_url), engine_tokens(stack.reward_url)
-    told = [early, best_early, deadline, budget]
+    told = [early, best_early, deadline, budget, tree]
     assert all(bill.exact for bill in (*policy.bills, *scorer.bills))
     assert [usage for usage in told if usage["policy"]["estimated"] or usage["reward"]["estimated"]] == []
     generated = sum(u["policy"]["kept"] + u["policy"]["discarded"] for u in told) + sum(

@@ -64,6 +64,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("token cap as text", {"max_completion_tokens": "5"}, 400, "max_completion_tokens"),
     ("hot", {"temperature": 2.5}, 400, "`temperature`"),
     ("temperature as text", {"temperature": "1"}, 400, "`temperature`"),
+    ("stop in a tree", {"stop": ["Q:"], "mull": {"strategy": "beam_search"}}, 400, "single steps"),
     ("warm greedy", {"temperature": 0.5, "mull": {"strategy": "greedy"}}, 400, "greedy decodes"),
     ("top_p of zero", {"top_p": 0}, 400, "`top_p`"),
     ("top_k of minus two", {"top_k": -2}, 400, "`top_k`"),
