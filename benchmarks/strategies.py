@@ -32,7 +32,7 @@ from service.search.answers import MathAnswers
 from service.search.trace import Grown, Record, Told, from_json
 from strategies.protocol import Ended, Scored
 
-BUDGETS = (512, 1024, 2048)
+BUDGETS = (256, 512, 1024, 2048)
 SOLUTION = 170
 """Policy tokens that a solution is given when a width is chosen: the mean is 129, and a quarter of a budget is left."""
 BLOCK = 32

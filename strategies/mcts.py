@@ -11,6 +11,10 @@ that of a child without visits is its own value. Reward models in such a search:
 arXiv:2406.03816), Luo et al. 2024 (OmegaPRM, arXiv:2406.06592). Simulations under way count as visits in n and N
 (WU-UCT: Liu et al. 2020, arXiv:1810.11755).
 
+Where nothing is left to expand, a node that was expanded before is reopened, the one below which values fall the most:
+k more steps are sampled there. Those that repeat a child add to its multiplicity, those that are new become children
+beside it. So all simulations are done, unless the budget ends before.
+
 c is 0.125 by default, as in OmegaPRM: siblings' values differ by tenths, and a few dozen simulations must reach the
 ends of solutions. At N = 32 a child without visits, one of four equally likely ones, then gains 0.125 · √32 / 4 = 0.18.
 With c = 1 it would gain 1.4, more than any score can, and the search would go on in breadth.
@@ -112,7 +116,8 @@ class MctsSearch(TreeSearch):
         self._spec = spec
         self._left = spec.simulations
         self._waiting: dict[Path, Simulation] = {}
-        self._expanded_edges: list[Edge] = []
+        self._reopenable: list[Edge] = []
+        """What was expanded, and has no simulation of its own under way."""
 
     def _start(self) -> None:
         self._launch()
@@ -131,7 +136,7 @@ class MctsSearch(TreeSearch):
             self._launch()
 
     def _launch(self) -> None:
-        """Begin as many simulations as may be in flight, and as there are nodes to expand."""
+        """Begin as many simulations as may be in flight, while there are nodes to expand and budget for it."""
         while self._left and not self._cut and self.top.under_way < self._spec.parallel:
             if not self.top.open and not self._reopen():
                 return
@@ -145,31 +150,33 @@ class MctsSearch(TreeSearch):
     def _reopen(self) -> bool:
         """Nothing is left to expand: let the node be expanded again below which values fall the most, if there is one.
 
-        Each time that it was makes it less urgent. What the policy has not written yet is most worth looking for where
-        all that it has written is worse than what came before.
+        A fall counts less with each expansion. What the policy has not written yet is most worth looking for where all
+        that it has written is worse than what came before.
         """
-        busy = {simulation.edge for simulation in self._waiting.values()}
-        idle = [edge for edge in self._expanded_edges if edge not in busy]
-        if not idle:
+        if not self._reopenable:
             return False
-        min(idle, key=lambda edge: (-edge.fall / edge.expansions, edge.node.path)).reopen()
+        edge = min(
+            self._reopenable,
+            key=lambda edge: (-max(edge.fall, 0.0) / edge.expansions, edge.expansions, edge.node.path),
+        )
+        self._reopenable.remove(edge)
+        edge.reopen()
         return True
 
     def _expanded(self, simulation: Simulation) -> None:
-        """All samples are settled: their distinct steps become children, and are valued."""
+        """All samples are settled: those of their steps that are new become children, and all are valued."""
         values = {node: value for node in simulation.samples if (value := node.value(self._how)) is not None}
         if not values:
-            # Nothing was opened, so this node is not selected again.
+            # Nothing was opened, and it cannot be reopened: this node is not selected again.
             simulation.edge.take_back()
             return
         edge = simulation.edge
-        if edge not in self._expanded_edges:
-            self._expanded_edges.append(edge)
         known = [child.node for child in edge.children]
         distinct = merge([*known, *values])
         edge.expand([Edge(node, edge, value=values[node], open=node.ended is None) for node in distinct[len(known) :]])
         for child, prior in zip(edge.children, priors([node.certainty for node in distinct]), strict=True):
             child.prior = prior
+        # Where each sample is in the tree: at itself, or at what it repeats.
         tried = {node.twin or node: value for node, value in values.items()}
         unfinished = [node for node in tried if node.ended is None]
         if self._spec.evaluation == "rollout" and unfinished:
@@ -186,3 +193,4 @@ class MctsSearch(TreeSearch):
             simulation.edge.take_back()
         else:
             simulation.edge.back_up(value)
+        self._reopenable.append(simulation.edge)

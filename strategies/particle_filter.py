@@ -128,6 +128,8 @@ class ParticleSearch(TreeSearch):
             self.particles = [Particle(particle.node) for particle, count in kept for _ in range(count)]
 
     def _count(self) -> None:
-        """Let each node stand for as many samples as there are particles at it."""
+        """Let each node stand for the particles at it: where there is none, nothing grows any more."""
+        for particle in self._moved:
+            particle.node.multiplicity = 1 if particle.node.ended is not None else 0
         for path, count in Counter(particle.node.path for particle in self.particles).items():
             self._nodes[path].multiplicity = count

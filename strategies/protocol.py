@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Path = tuple[int, ...]
-"""A place in the tree: the child index at each level. `()` is the question itself, which holds no text."""
+"""A place in the tree: the child index at each level. `()` is the question itself, which holds no text.
+
+-1 is what a search wrote to its end when nothing else was left to do: no sample, whatever it goes on from, has it.
+"""
 
 EndReason = Literal["stop", "length"]
 """Why a stream ended: the policy stopped by itself, or its token cap was reached."""

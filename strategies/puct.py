@@ -17,10 +17,11 @@ from strategies.tree import Node
 class Edge:
     """The statistics of the step that leads to `node`; those of the root belong to the search as a whole.
 
-    `prior` P in [0, 1] is what the policy thinks of it beside its siblings, `value` in [0, 1] its own score: of the
-    root neither is ever looked at. `visits` simulations have been backed up through it, with values that sum up to
-    `total`; `under_way` are on their way. `open` is how many nodes from here on can be expanded now: those that are
-    neither whole, nor lost, nor expanded, nor about to be. `children` are in the order of their paths.
+    `prior` P in [0, 1] is what the policy thinks of it beside its siblings, `value` in [0, 1] its own score: that of
+    the root, which has none, is 1, the greatest. `visits` simulations have been backed up through it, with values that
+    sum up to `total`; `under_way` are on their way. `open` is how many nodes from here on can be expanded now: those
+    that are neither whole, nor lost, nor expanded, nor about to be, and those that were reopened. `expansions` counts
+    how often the node itself was expanded. `children` are in the order of their paths.
     """
 
     node: Node
@@ -46,7 +47,7 @@ class Edge:
 
     @property
     def fall(self) -> float:
-        """How much less its best child is worth than itself, at most 1; less than 0 where that is worth more."""
+        """How much less the best of its children is worth than itself, in [-1, 1]; it was expanded."""
         return self.value - max(child.value for child in self.children)
 
     def best_open(self, exploration: float) -> "Edge":
@@ -68,7 +69,7 @@ class Edge:
             edge.open += 1
 
     def expand(self, children: Sequence["Edge"]) -> None:
-        """Take in what was sampled, and can be selected from now on."""
+        """Take in what was sampled that is new, none of it perhaps; it can be selected from now on."""
         self.expansions += 1
         self.children.extend(children)
         opened = sum(child.open for child in children)
@@ -95,7 +96,7 @@ class Edge:
 
 
 def select(root: Edge, exploration: float) -> Edge:
-    """Return the node to expand: from `root`, which has something open, the best child at each expanded node."""
+    """Return the node to expand: from `root`, which has something open, the best child as long as there is one open."""
     edge = root
     while any(child.open for child in edge.children):
         edge = edge.best_open(exploration)

@@ -27,6 +27,8 @@ from strategies.spec import ScoreSpec
 
 _ENDINGS = 16
 """How many beginnings are at most written to their ends when the budget has ended a search."""
+_ENDING = -1
+"""The number of an ending among the children of its beginning: a search that goes on from there samples from 0 on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +37,7 @@ class Node:
 
     `scores` has one entry per step (`None`: to come). `paused` and `ended` say how the stream came to its end, `lost`
     that it never will, or that nobody waits for it any more. `unscored`: some score will never come. `multiplicity`
-    samples wrote the same; those merged into another node have that one as their `twin`.
+    samples wrote the same, or are at it still; those merged into another node have that one as their `twin`.
     """
 
     path: Path
@@ -131,7 +133,10 @@ class TreeSearch(ABC):
 
     def _sample(self, parent: Node, *, temperature: float | None = None, max_steps: int | None = 1) -> Node:
         """Ask for one more child of `parent`: its next step, or `max_steps` of them, or all (`None`)."""
-        node = Node((*parent.path, len(parent.children)), parent)
+        return self._ask(parent, len(parent.children), temperature, max_steps)
+
+    def _ask(self, parent: Node, number: int, temperature: float | None, max_steps: int | None) -> Node:
+        node = Node((*parent.path, number), parent)
         parent.children.append(node)
         self._nodes[node.path] = node
         self._pending += 1
@@ -206,10 +211,13 @@ class TreeSearch(ABC):
             self._actions.append(Finish(COMPLETED))
             return
         self._endings = []
-        for leaf in self._frontier()[: _ENDINGS if self._cut else 1] or [self.root]:
-            ending = self._sample(leaf, temperature=0.0, max_steps=None)
+        begun = self._frontier()[: _ENDINGS if self._cut else 1]
+        for leaf in begun or ([] if self._ended() else [self.root]):
+            ending = self._ask(leaf, _ENDING, 0.0, None)
             ending.multiplicity = leaf.multiplicity
             self._endings.append(ending)
+        if not self._endings:
+            self._actions.append(Finish(COMPLETED))
 
     def _taken(self) -> list[Action]:
         actions, self._actions = self._actions, []
@@ -219,10 +227,11 @@ class TreeSearch(ABC):
         return [node for node in self._nodes.values() if node.ended is not None and node.twin is None]
 
     def _frontier(self) -> list[Node]:
-        """Return what can be grown from and has not been, the deepest first, then the best."""
-        paused = [node for node in self._nodes.values() if node.paused is not None and not node.lost]
+        """Return what can be grown from, has a value, and has not been grown from: the deepest first, then the best."""
         grown = {node.parent for node in self._nodes.values() if not node.lost}
-        return sorted((node for node in paused if node.twin is None and node not in grown), key=self._promise)
+        begun = [node for node in self._nodes.values() if node.paused is not None and node.value(self._how) is not None]
+        counted = [node for node in begun if node.twin is None and node.multiplicity > 0 and node not in grown]
+        return sorted(counted, key=self._promise)
 
     def _promise(self, node: Node) -> tuple[float, float, Path]:
         return -len(node.path), -(node.value(self._how) or 0.0), node.path

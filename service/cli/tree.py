@@ -71,7 +71,8 @@ def _grow(tree: Tree, branch: Branch, look: _Look) -> None:
 
 def _node(branch: Branch, look: _Look) -> Table:
     chosen = branch.path in look.way
-    index = Text(f"{'▸' if chosen else ' '}{branch.path[-1]}")
+    number = branch.path[-1] if branch.path[-1] >= 0 else "…"  # written to its end, it is no sample and has no number
+    index = Text(f"{'▸' if chosen else ' '}{number}")
     if branch.copies > 1:
         index.append(f" {TIMES}{branch.copies}", style="cyan")
     score = branch.score(look.how)

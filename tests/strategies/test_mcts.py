@@ -14,7 +14,7 @@ from tree_world import Played, World, Written, play, random_world, table
 
 from strategies.cost import Lengths
 from strategies.mcts import Mcts, MctsSearch
-from strategies.protocol import Action, Answer, Ended, Event, Finish, Path, Paused, Sample, Scored, Step
+from strategies.protocol import Action, Answer, Ended, Event, Finish, Path, Paused, Refused, Sample, Scored, Step
 from strategies.puct import Edge
 from strategies.selection import StepAggregate
 from strategies.spec import ScoreSpec
@@ -25,15 +25,20 @@ SURE, UNSURE = -0.25, -0.25 - log(3)
 
 
 class Watched(MctsSearch):
-    """Looks after each event at how many simulations are in flight."""
+    """Looks after each event at how many simulations are in flight, and at what begins after a sample was refused."""
 
     def __init__(self, spec: Mcts, score: ScoreSpec) -> None:
         super().__init__(spec, score)
         self.most_in_flight = 0
+        self.refused = False
+        self.late: list[Action] = []
 
     def on(self, event: Event) -> list[Action]:
         """Go on as ever."""
         actions = list(super().on(event))
+        self.refused |= isinstance(event, Refused) and event.wanted == "sample"
+        if self.refused:
+            self.late += [action for action in actions if isinstance(action, Sample) and action.max_steps is not None]
         self.most_in_flight = max(self.most_in_flight, self.top.under_way)
         return actions
 
@@ -66,10 +71,10 @@ def rollouts(played: Played) -> set[Path]:
     return {action.node for action in played.actions if isinstance(action, Sample) and action.max_steps is None}
 
 
-def expanded(played: Played) -> list[str]:
-    """Return which nodes were expanded, in order, as the tables name them."""
+def expanded(played: Played, expansions: int) -> list[str]:
+    """Return which node each simulation expanded by so many samples, in order, as the tables name them."""
     grown = rollouts(played)
-    return list(dict.fromkeys(place(path[:-1]) for path in played.samples if path not in grown))
+    return [place(path[:-1]) for path in played.samples if path not in grown][::expansions]
 
 
 def weights(search: MctsSearch) -> dict[str, float]:
@@ -107,7 +112,7 @@ def test_four_simulations_one_after_the_other() -> None:
     """
     search = Mcts(simulations=4, expansions=3, exploration=1, parallel=1).build(ScoreSpec(steps="last"))
     played = play(search, SERIAL)
-    assert expanded(played) == ["", "0", "2", "0.2"]
+    assert expanded(played, 3) == ["", "0", "2", "0.2"]
     assert visited(search, "last") == cleandoc("""
         path   steps  x  scores  value  n  Q     P      end
         0      a      2  0.5     0.5    2  0.4   0.75
@@ -157,7 +162,7 @@ def test_two_simulations_in_flight() -> None:
     """
     search = Mcts(simulations=6, expansions=2, exploration=1, parallel=2).build(ScoreSpec(steps="last"))
     played = play(search, PARALLEL)
-    assert expanded(played) == ["", "0", "1", "0.0", "1.0", "0.1"]
+    assert expanded(played, 2) == ["", "0", "1", "0.0", "1.0", "0.1"]
     assert visited(search, "last") == cleandoc("""
         path   steps  x  scores  value  n  Q      P    end
         0      a      1  0.6     0.6    3  0.467  0.5
@@ -180,7 +185,7 @@ def test_two_simulations_in_flight() -> None:
 def test_the_same_world_one_after_the_other() -> None:
     """Simulation 4 knows what b is worth, and goes there: 0.52 + 0.5 · √3 / 2 = 0.95 > 0.5 + 0.5 · √3 / 2 = 0.93."""
     search = Mcts(simulations=6, expansions=2, exploration=1, parallel=1).build(ScoreSpec(steps="last"))
-    assert expanded(play(search, PARALLEL)) == ["", "0", "1", "1.0", "0.0", "0.1"]
+    assert expanded(play(search, PARALLEL), 2) == ["", "0", "1", "1.0", "0.0", "0.1"]
 
 
 ROLLOUTS = table(
@@ -207,7 +212,7 @@ def test_evaluation_by_rollouts() -> None:
     """
     search = Mcts(simulations=3, expansions=2, parallel=1, evaluation="rollout").build(ScoreSpec())
     played = play(search, ROLLOUTS)
-    assert (expanded(played), rollouts(played)) == (["", "1", "0"], {(1, 0), (0, 0, 0)})
+    assert (expanded(played, 2), rollouts(played)) == (["", "1", "0"], {(1, 0), (0, 0, 0)})
     assert visited(search) == cleandoc("""
         path   steps      x  scores   value  n  Q     P    end
         0      a          1  0.6      0.6    1  0.35  0.5
@@ -223,12 +228,119 @@ def test_evaluation_by_rollouts() -> None:
     assert weights(search) == {"4": 0.85, "5": 0.8, "6": 0.2}
 
 
+# --- what is reopened ---
+
+REOPENED = table(
+    {
+        (0,): Written("a", 0.8),
+        (1,): Written("b", 0.5),
+        (0, 0): Written("c = 1", 0.2, "1"),
+        (0, 1): Written("d = 2", 0.1, "2"),
+        (1, 0): Written("e = 3", 0.45, "3"),
+        (1, 1): Written("e = 3", 0.45, "3"),
+        (0, 2): Written("c = 1", 0.2, "1"),
+        (0, 3): Written("f = 4", 0.3, "4"),
+        (0, 4): Written("g", 0.5, certainty=-1 + log(3)),
+        (0, 5): Written("c = 1", 0.2, "1"),
+        (0, 4, 0): Written("h = 5", 0.45, "5"),
+        (0, 4, 1): Written("h = 5", 0.45, "5"),
+        (2,): Written("b", 0.5),
+        (3,): Written("i = 6", 0.7, "6"),
+    }
+)
+
+
+def test_nodes_are_reopened_by_their_fall_per_expansion() -> None:
+    """After three simulations all is expanded or whole, so they go on where the best child is worth the least.
+
+    4: a, which falls by 0.8 - 0.2 = 0.6; the question by 1 - 0.8 = 0.2, b by 0.05. It repeats c, and finds f.
+    5: a again: (0.8 - 0.3) / 2 = 0.25. It repeats c once more, and finds g, of which the policy is three times as sure.
+    6: g, which alone can be expanded. It is whole twice, with the same words.
+    7: the question: 0.2 / 1; a has (0.8 - 0.5) / 3 = 0.1, g and b 0.05. It repeats b, and finds i.
+    """
+    search = Mcts(simulations=7, expansions=2, parallel=1).build(ScoreSpec(steps="last"))
+    played = play(search, REOPENED)
+    assert expanded(played, 2) == ["", "0", "1", "0", "0", "0.4", ""]
+    assert visited(search, "last") == cleandoc("""
+        path   steps  x  scores  value  n  Q     P      end
+        0      a      1  0.8     0.8    4  0.3   0.333
+        0.0    c = 1  3  0.2     0.2    0  0.2   0.167  = 1
+        0.1    d = 2  1  0.1     0.1    0  0.1   0.167  = 2
+        0.2    c = 1  1  0.2     0.2    -  -     -      as 0.0
+        0.3    f = 4  1  0.3     0.3    0  0.3   0.167  = 4
+        0.4    g      1  0.5     0.5    1  0.45  0.5
+        0.4.0  h = 5  2  0.45    0.45   0  0.45  1      = 5
+        0.4.1  h = 5  1  0.45    0.45   -  -     -      as 0.4.0
+        0.5    c = 1  1  0.2     0.2    -  -     -      as 0.0
+        1      b      2  0.5     0.5    1  0.45  0.333
+        1.0    e = 3  2  0.45    0.45   0  0.45  1      = 3
+        1.1    e = 3  1  0.45    0.45   -  -     -      as 1.0
+        2      b      1  0.5     0.5    -  -     -      as 1
+        3      i = 6  1  0.7     0.7    0  0.7   0.333  = 6
+    """)
+    assert (search.top.visits, round(search.top.total, 6)) == (7, 2.9)
+    assert weights(search) == {"3": 0.9, "5": 0.9, "6": 0.7, "1": 0.6, "4": 0.3, "2": 0.1}
+
+
+def test_a_repeated_step_is_written_to_its_end_from_its_twin() -> None:
+    """The question, reopened, finds a once more: another rollout grows from a, beside its first and its one child."""
+    world = table(
+        {
+            (0,): Written("a", 0.6),
+            (0, 0): Written("b = 1", 0.5, "1"),
+            (0, 1): Written("c = 2", 0.4, "2"),
+            (1,): Written("a", 0.6),
+            (0, 2): Written("d = 3", 0.9, "3"),
+        }
+    )
+    search = Mcts(simulations=3, expansions=1, parallel=1, evaluation="rollout").build(ScoreSpec())
+    played = play(search, world)
+    assert (played.samples, rollouts(played)) == ([(0,), (0, 0), (0, 1), (1,), (0, 2)], {(0, 0), (0, 2)})
+    assert (search.top.visits, round(search.top.total, 6)) == (3, 0.5 + 0.4 + 0.6)
+
+
+def test_a_node_with_a_simulation_under_way_is_not_reopened() -> None:
+    """Three may be in flight: the step that is known, the question, which is reopened, and nothing else is left."""
+    search = Mcts(simulations=9, expansions=1, parallel=3).build(ScoreSpec())
+    assert search.begin() == [Sample((0,), max_steps=1)]
+    search.on(Step((0,), 0, "a"))
+    search.on(Paused((0,), -1.0))
+    assert search.on(Scored((0,), 0, (0.5,))) == [Sample((0, 0), max_steps=1), Sample((1,), max_steps=1)]
+
+
+@pytest.mark.parametrize("evaluation", ["prm", "rollout"])
+def test_all_simulations_are_done_where_there_is_one_wording(evaluation: str) -> None:
+    """Each sample repeats the only step there is at its depth, and each simulation is a visit."""
+
+    def only(path: Path, before: str) -> Written:
+        return Written("on\n", 0.9) if before.count("\n") < 4 else Written("= 1\n", 0.9, "1")
+
+    spec = Mcts.model_validate({"simulations": 64, "expansions": 2, "parallel": 8, "evaluation": evaluation})
+    search = spec.build(ScoreSpec())
+    played = play(search, only)
+    chain = list(all_edges(search.top))
+    assert [len(edge.node.path) for edge in chain] == [0, 1, 2, 3, 4, 5]
+    assert sum(edge.node.multiplicity for edge in chain[1:]) == 64 * 2
+    assert (search.top.visits, search.top.open, search.top.under_way) == (64, 0, 0)
+    assert (played.finished, [vote.answer.text for vote in search.votes()]) == ("completed", ["1"])
+
+
 # --- what is lost ---
 
 
 def test_samples_without_a_value_are_left_out_of_the_mean() -> None:
-    """The budget ends within the second simulation: the one step that it has got is what it finds."""
-    world = table({(0,): Written("a", 0.5), (1,): Written("b", 0.4), (0, 0): Written("= 1", 0.25, "1")})
+    """The budget ends within the second simulation: the one step that it has got is what it finds.
+
+    It is the last one. What was begun and nothing has grown from, b, is written to its end.
+    """
+    world = table(
+        {
+            (0,): Written("a", 0.5),
+            (1,): Written("b", 0.4),
+            (0, 0): Written("= 1", 0.25, "1"),
+            (1, -1): Written("= 2", 0.3, "2"),
+        }
+    )
     search = Mcts(simulations=9, expansions=2, parallel=1).build(ScoreSpec(steps="last"))
     play(search, world, most_samples=3)
     assert visited(search, "last") == cleandoc("""
@@ -237,20 +349,36 @@ def test_samples_without_a_value_are_left_out_of_the_mean() -> None:
         0.0   = 1    1  0.25    0.25   0  0.25  1    = 1
         0.1   -      1  -       -      -  -     -    lost
         1     b      1  0.4     0.4    0  0.4   0.5
-        1.0   -      1  -       -      -  -     -    lost
-        1.1   -      1  -       -      -  -     -    lost
+        1.-1  = 2    1  0.3     0.3    -  -     -    = 2
     """)
 
 
-def test_a_simulation_that_gets_nothing_is_no_visit_and_closes_its_node() -> None:
-    """From the second simulation on all are refused; each node is tried once, and the best is written to its end."""
-    world = table({(0,): Written("a", 0.5), (1,): Written("b", 0.6), (1, 2): Written("= 1", 0.7, "1")})
+def test_a_simulation_that_is_refused_all_is_no_visit_and_the_last() -> None:
+    """So is the second one here; then both beginnings are written to their ends, the better one first."""
+    world = table(
+        {
+            (0,): Written("a", 0.5),
+            (1,): Written("b", 0.6),
+            (1, -1): Written("= 1", 0.7, "1"),
+            (0, -1): Written("= 2", 0.7, "2"),
+        }
+    )
     search = Mcts(simulations=9, expansions=2, parallel=1).build(ScoreSpec())
     played = play(search, world, most_samples=2)
-    assert played.samples == [(0,), (1,), (1, 0), (1, 1), (0, 0), (0, 1), (1, 2)]
-    assert (search.top.visits, search.top.under_way, search.top.open) == (1, 0, 0)
+    assert played.samples == [(0,), (1,), (1, 0), (1, 1), (1, -1), (0, -1)]
+    assert (search.top.visits, search.top.under_way) == (1, 0)
     assert [child.visits for child in search.top.children] == [0, 0]
-    assert (played.finished, weights(search)) == ("completed", {"1": 0.6})
+    assert (played.finished, weights(search)) == ("completed", {"1": 0.6, "2": 0.5})
+
+
+@pytest.mark.parametrize(("most_scores", "samples"), [(1, [(0,), (0, 0), (1,)]), (2, [(0,), (0, 0), (1,), (0, 1)])])
+def test_a_node_is_closed_for_good_where_no_score_can_be_had(most_scores: int, samples: list[Path]) -> None:
+    """Whether it is expanded or reopened, it is tried once and not again, though most of the simulations are left."""
+    end = Written("= 1", 0.25, "1")
+    world = table({(0,): Written("a", 0.5), (0, 0): end, (0, 1): end, (1,): Written("b", 0.9)})
+    search = Mcts(simulations=99, expansions=1, parallel=1).build(ScoreSpec())
+    played = play(search, world, most_scores=most_scores)
+    assert (played.samples, search.top.open, played.finished) == (samples, 0, "completed")
 
 
 def test_a_rollout_without_scores_is_no_visit() -> None:
@@ -261,23 +389,13 @@ def test_a_rollout_without_scores_is_no_visit() -> None:
     assert [(candidate.node, candidate.score) for candidate in search.ranking()] == [((1, 0), None)]
 
 
-def test_an_exhausted_tree_ends_the_search() -> None:
-    """With one possible continuation there are as many simulations as a solution has steps."""
-
-    def only(path: Path, before: str) -> Written:
-        return Written("on\n", 0.9) if len(path) < 5 else Written("= 1\n", 0.9, "1")
-
-    search = Mcts(simulations=4096, parallel=256).build(ScoreSpec())
-    played = play(search, only)
-    assert (search.top.visits, search.top.open, played.finished) == (5, 0, "completed")
-    assert weights(search) == {"1": 3.6}
-
-
-def test_a_solution_that_ends_at_once() -> None:
-    """The question is answered in one step: nothing is left to expand, whatever the number of simulations."""
-    search = Mcts(expansions=2).build(ScoreSpec())
-    play(search, table({(0,): Written("= 1", 0.5, "1"), (1,): Written("= 2", 0.7, "2")}))
-    assert (search.top.visits, weights(search)) == (1, {"2": 0.7, "1": 0.5})
+def test_a_question_that_is_answered_in_one_step() -> None:
+    """Nothing is ever left to expand but the question: all solutions come from there."""
+    answers = [("1", 0.5), ("2", 0.75), ("1", 0.5), ("1", 0.5)]
+    search = Mcts(simulations=2, expansions=2).build(ScoreSpec())
+    play(search, table({(i,): Written(f"= {answer}", score, answer) for i, (answer, score) in enumerate(answers)}))
+    assert (search.top.visits, search.top.total) == (2, 0.625 + 0.5)
+    assert weights(search) == {"1": 1.5, "2": 0.75}
 
 
 def test_a_stream_that_ends_without_a_step() -> None:
@@ -317,18 +435,27 @@ AGGREGATES = st.sampled_from(["last", "min", "prod", "mean"])
 LIMITS = st.none() | st.integers(0, 60)
 
 
-def found(edge: Edge, spec: Mcts, how: StepAggregate, grown: set[Path]) -> float | None:
-    """Return what the simulation that expanded `edge` has found, as the tree tells it; `None` without a visit."""
+def found(edge: Edge, spec: Mcts, how: StepAggregate, grown: set[Path]) -> list[float]:
+    """Return what the simulations that expanded `edge` have found, as the tree tells it, without those that are none.
+
+    They expanded it one after the other. If two of them wrote the same step on, the nth rollout there is the nth one's.
+    """
     samples = [node for node in edge.node.children if node.path not in grown]
-    values = [value for node in samples if (value := node.value(how)) is not None]
-    unfinished = [child.node for child in edge.children if child.node.ended is None]
-    if not values:
-        return None
-    if spec.evaluation == "rollout" and unfinished:
-        best = max(unfinished, key=lambda node: (node.value(how) or 0.0, [-index for index in node.path]))
-        assert best.children[0].path in grown
-        return best.children[0].value(how)
-    return sum(values) / len(values)
+    grown_from = {
+        child.node.path: iter([node for node in child.node.children if node.path in grown]) for child in edge.children
+    }
+    finds: list[float | None] = []
+    for first in range(0, len(samples), spec.expansions):
+        tried = samples[first : first + spec.expansions]
+        values = {node.twin or node: value for node in tried if (value := node.value(how)) is not None}
+        unfinished = [node for node in values if node.ended is None]
+        if spec.evaluation == "rollout" and unfinished:
+            best = max(unfinished, key=lambda node: (values[node], [-index for index in node.path]))
+            finds.append(next(grown_from[best.path]).value(how))
+        elif values:
+            each = [value for node in tried if (value := node.value(how)) is not None]
+            finds.append(sum(each) / len(each))
+    return [find for find in finds if find is not None]
 
 
 def check(search: Watched, played: Played, spec: Mcts, how: StepAggregate) -> None:
@@ -339,9 +466,8 @@ def check(search: Watched, played: Played, spec: Mcts, how: StepAggregate) -> No
     finds = {edge.node.path: found(edge, spec, how, grown) for edge in edges}
     for edge in edges:
         path = edge.node.path
-        own = finds[path] is not None
-        assert edge.visits == own + sum(child.visits for child in edge.children), "visits add up"
-        values = [value for place, value in finds.items() if place[: len(path)] == path and value is not None]
+        assert edge.visits == len(finds[path]) + sum(child.visits for child in edge.children), "visits add up"
+        values = [value for place, found_there in finds.items() if place[: len(path)] == path for value in found_there]
         assert edge.visits == len(values)
         if values:
             assert edge.q == pytest.approx(sum(values) / len(values)), "a mean is the mean"
@@ -352,9 +478,13 @@ def check(search: Watched, played: Played, spec: Mcts, how: StepAggregate) -> No
     for node in search.nodes():
         assert not (node.ended and node.children), "a finished node has children"
         assert not (node.twin and node.children), "what is merged is grown from"
-    started = expanded(played)
+    started = expanded(played, spec.expansions)
     assert search.top.visits <= len(started) <= spec.simulations
-    assert len(started) == spec.simulations or search.top.open == 0, "the search ended, and there was more to do"
+    if not search.refused and not any(node.unscored for node in search.nodes()):
+        assert search.top.visits == spec.simulations, "nothing was refused, and a simulation came to nothing"
+    elif not search.refused:
+        assert len(started) == spec.simulations or search.top.open == 0, "the search ended, and there was more to do"
+    assert not search.late, "a simulation began after the budget had refused a sample"
     assert search.most_in_flight <= spec.parallel
     assert sum(path not in grown for path in played.samples) == len(started) * spec.expansions
 
@@ -378,8 +508,8 @@ def test_one_simulation_at_a_time_gives_the_same_tree_in_any_order(
     """Also the same ranking, votes and order of expansion."""
     spec = spec.model_copy(update={"parallel": 1})
     told, shuffled = (Watched(spec, ScoreSpec(steps=how)) for _ in range(2))
-    order = expanded(play(told, world))
-    assert expanded(play(shuffled, world, rng=rng)) == order
+    order = play(told, world).samples
+    assert play(shuffled, world, rng=rng).samples == order
     assert visited(shuffled, how) == visited(told, how)
     assert (shuffled.ranking(), shuffled.votes()) == (told.ranking(), told.votes())
 

@@ -57,10 +57,10 @@ STEPS = {
 TREE = """
     path     steps  x  scores  value  end
     0        a      2  0.8     0.8
-    0.0      d      1  0.5     0.5
+    0.0      d      2  0.5     0.5
     0.0.0    h      2  0.9     0.5    = 5
     0.0.1    h      1  0.9     0.5    as 0.0.0
-    0.1      f      1  0.05    0.05
+    0.1      f      0  0.05    0.05
     1        b      1  0.4     0.4
     1.0      e      1  0.1     0.1    = 7
     2        a      1  0.8     0.8    as 0
@@ -176,10 +176,12 @@ def test_an_end_without_a_step_leaves_the_weight_as_it_is() -> None:
 
 def test_a_lost_particle_is_gone() -> None:
     """The fourth first step is refused, and the score of the third: the threshold is a fraction of the two left."""
-    steps = {(child,): Written(f"{child}\n", 0.5 / (child + 1)) for child in range(4)}
-    steps |= {(0, child): Written("x\n", 0.5, answer="1") for child in range(2)}
+
+    def write(path: Path, before: str) -> Written:
+        return Written(f"{path[0]}\n", 0.5 / (path[0] + 1), answer="1" if len(path) == 2 else None)
+
     search = Watched(4, ess_threshold=0.8)
-    play(search, table(steps), most_samples=3, most_scores=2)
+    play(search, write, most_samples=3, most_scores=2)
     assert search.levels == ["0:1  1:0.5 | ESS 1.8 | 0  1"]
 
 

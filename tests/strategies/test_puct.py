@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies.protocol import Path
@@ -65,6 +65,7 @@ def test_priors(certainties: list[float | None], expected: list[float]) -> None:
     assert priors(certainties) == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-50, 0), min_size=1, max_size=64))
 def test_priors_are_a_distribution_in_the_order_of_certainty(certainties: list[float]) -> None:
     """They sum up to 1, and who is surer has no less."""
@@ -128,23 +129,73 @@ def test_a_node_that_is_being_expanded_is_not_selected_again() -> None:
     assert (top.open, top.under_way) == (0, 2)
 
 
+def test_a_reopened_node_is_selected_although_it_has_children() -> None:
+    """None of which can be expanded; it takes one simulation."""
+    top, node = edge(), edge(0)
+    below(top, node)
+    below(node, edge(0, 0, open=0))
+    assert top.open == 0
+    node.reopen()
+    assert (top.open, select(top, 1.0)) == (1, node)
+    node.enter()
+    assert (top.open, node.open, top.under_way) == (0, 0, 1)
+
+
+def test_what_a_reopened_node_finds_can_be_selected() -> None:
+    """A new child is one like the others; where all that was found is known, nothing is opened."""
+    top = edge()
+    below(top, edge(0, open=0))
+    top.reopen()
+    below(top)
+    assert (top.open, top.expansions) == (0, 2)
+    top.reopen()
+    below(top, edge(1))
+    assert (top.open, top.expansions, select(top, 1.0).node.path) == (1, 3, (1,))
+
+
+@pytest.mark.parametrize(
+    ("value", "children", "expected"), [(0.75, [0.25, 0.5], 0.25), (0.5, [0.5], 0.0), (0.5, [0.25, 0.75], -0.25)]
+)
+def test_the_fall_is_to_the_best_child(value: float, children: list[float], expected: float) -> None:
+    """By hand; below 0 where a child is worth more."""
+    top = edge(0, value=value)
+    below(top, *(edge(0, index, value=worth) for index, worth in enumerate(children)))
+    assert top.fall == expected
+
+
+def test_the_question_is_worth_all_there_is() -> None:
+    """No score is greater, hence its value never rises."""
+    top = edge()
+    below(top, edge(0, value=0.75))
+    assert top.fall == 0.25
+
+
+@settings(deadline=None)
 @given(st.data())
 def test_counts_and_sums_stay_together(data: st.DataObject) -> None:
     """After any simulations: in flight, backed up or taken back, each node's numbers are those of its subtree."""
     top = edge()
     flying: list[Edge] = []
-    expanded: list[Edge] = []
+    shut: set[Path] = set()
     backed: list[tuple[Path, float]] = []
     for _ in range(data.draw(st.integers(0, 30))):
-        if top.open and (not flying or data.draw(st.booleans())):
+        idle = [node for node in all_edges(top) if node.children and node.node.path in shut and node not in flying]
+        if idle and data.draw(st.booleans()):
+            again = data.draw(st.sampled_from(idle))
+            again.reopen()
+            shut.remove(again.node.path)
+        elif top.open and (not flying or data.draw(st.booleans())):
             flying.append(select(top, 1.0))
+            assert flying[-1].node.path not in shut, "it was selected, and cannot be expanded"
             flying[-1].enter()
+            shut.add(flying[-1].node.path)
         elif flying:
             done = flying.pop(data.draw(st.integers(0, len(flying) - 1)))
             opens = data.draw(st.lists(st.booleans(), max_size=3))
-            path = done.node.path
-            done.expand([Edge(Node((*path, i)), done, 0.5, 0.5, int(is_open)) for i, is_open in enumerate(opens)])
-            expanded.append(done)
+            path, known = done.node.path, len(done.children)
+            new = [Edge(Node((*path, known + i)), done, 0.5, 0.5, int(is_open)) for i, is_open in enumerate(opens)]
+            shut.update(child.node.path for child in new if not child.open)
+            done.expand(new)
             if opens:
                 backed.append((path, value := data.draw(st.floats(0, 1))))
                 done.back_up(value)
@@ -156,7 +207,4 @@ def test_counts_and_sums_stay_together(data: st.DataObject) -> None:
         assert node.visits == len(values)
         assert node.total == pytest.approx(sum(values))
         assert node.under_way == sum(flight.node.path[: len(path)] == path for flight in flying)
-        if node in expanded:
-            assert node.open == sum(child.open for child in node.children)
-        elif node in flying:
-            assert node.open == 0
+        assert node.open == (path not in shut) + sum(child.open for child in node.children)

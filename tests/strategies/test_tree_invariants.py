@@ -116,6 +116,8 @@ def test_a_search_that_is_let_alone(spec: Spec, how: StepAggregate, seed: int, r
     played = play(search, random_world(seed), rng=rng)
     assert played.finished == "completed"
     assert all(candidate.ended == "stop" for candidate in search.ranking())
+    ends = endings(played)
+    assert len(ends) == (not any(node.ended for node in search.nodes() if node.path not in ends))
     check(search, played.samples, played.events)
 
 
@@ -148,6 +150,30 @@ def test_a_budget_may_end_it_anywhere(
     assert played.finished == "completed"
     assert search.ranking()[0].ended == "stop"
     check(search, played.samples, played.events)
+
+
+def endings(played: Played) -> list[Path]:
+    """The places at which a beginning was written to its end: rollouts are samples, lookaheads are bounded."""
+    wanted = (action for action in played.actions if isinstance(action, Sample))
+    return [sample.node for sample in wanted if sample.temperature == 0 and sample.max_steps is None]
+
+
+@EVERY_TREE
+@settings(max_examples=20, deadline=None)
+@given(seed=SEED, rng=CHANCE, most_samples=st.integers(0, 20))
+def test_a_search_that_is_cut_ends_what_it_has_begun(
+    spec: Spec, seed: int, rng: random.Random, most_samples: int
+) -> None:
+    """Up to 16 endings, the deepest first, each from a place of its own; then nothing more is sampled."""
+    search = built(spec, seed=seed)
+    played = play(search, random_world(seed), rng=rng, most_samples=most_samples)
+    cut = any(isinstance(event, Refused) for event in played.events)
+    ends = endings(played)
+    assert len(ends) in (range(1, 17) if cut else range(2))
+    assert played.samples[len(played.samples) - len(ends) :] == ends
+    assert [len(path) for path in ends] == sorted(map(len, ends), reverse=True)
+    assert len({path[:-1] for path in ends}) == len(ends)
+    assert {candidate.node for candidate in search.ranking()} >= set(ends)
 
 
 Wanted = Literal["sample", "score"]

@@ -18,8 +18,9 @@ from service.search.trace import Grown, Told
 from strategies.protocol import Ended
 
 TEXTS = [RIGHT, WRONG, RIGHT, WRONG, RIGHT, RIGHT]
-EARLY = {"majority_vote", "best_of_n", "best_of_n, saving"}
-"""They cut candidates on the way: where, depends on what came first."""
+TIMED = {"majority_vote", "best_of_n", "best_of_n, saving", "mcts", "mcts, rollouts"}
+"""Depend on what came first: they cut candidates on the way, or run several simulations at once."""
+SERIAL = EVERY | {"mcts, rollouts": EVERY["mcts, rollouts"] | {"parallel": 1}}
 
 
 def past(result: SearchResult, **changes: object) -> Past:
@@ -45,7 +46,7 @@ async def test_more_samples_pay_for_the_new_ones_only() -> None:
     assert more.continued.policy.discarded == 22
 
 
-@pytest.mark.parametrize("name", sorted(EVERY.keys() - EARLY))
+@pytest.mark.parametrize("name", sorted(EVERY.keys() - TIMED))
 async def test_what_was_searched_already_is_searched_again_for_nothing(name: str) -> None:
     """Every strategy finds all that it wants in the trace of its own search."""
     first = await solve(SeededPolicy(), EVERY[name], scorer=SeededScorer())
@@ -71,8 +72,8 @@ LARGER = {
 @pytest.mark.parametrize("name", sorted(LARGER))
 async def test_a_larger_search_goes_on_from_a_smaller_one(name: str) -> None:
     """The result is that of the larger search at once, and only what is new is generated and scored."""
-    larger = EVERY[name] | LARGER[name]
-    smaller = await solve(SeededPolicy(depth=8), EVERY[name], scorer=SeededScorer())
+    larger = SERIAL[name] | LARGER[name]
+    smaller = await solve(SeededPolicy(depth=8), SERIAL[name], scorer=SeededScorer())
     policy, scorer = SeededPolicy(depth=8), SeededScorer()
     more = await solve(policy, larger, scorer=scorer, past=past(smaller))
     at_once_policy = SeededPolicy(depth=8)

@@ -11,8 +11,8 @@ from service.search.ports import Chunk
 from service.search.request import SearchResult
 from service.search.scripted import SeededPolicy, SeededScorer
 from service.search.streams import STEP_TOKENS
-from service.search.trace import Grown, Record, Told, from_json
-from strategies.protocol import Ended, Paused, Step
+from service.search.trace import Grown, Record, Told, Wished, from_json
+from strategies.protocol import Ended, Path, Paused, Sample, Step
 from strategies.spec import ScoreSpec, Spec
 from strategies.tree import Node, TreeSearch
 
@@ -131,14 +131,53 @@ async def test_a_step_longer_than_what_is_reserved_at_once_is_asked_for_again() 
     assert result.choices[0].tokens == STEP_TOKENS + 11
 
 
+async def cut(budget: int, seed: int) -> SearchResult:
+    """A tree that `budget` policy tokens are far too few for."""
+    tree, limit = Twigs(levels=9), {"policy_tokens": budget}
+    return await solve(SeededPolicy(depth=9), tree, scorer=SeededScorer(), budget=limit, seed=seed)
+
+
 async def test_steps_leave_enough_to_finish_one_solution() -> None:
-    """A quarter of the budget stays for the first whole solution; it is the most promising beginning that gets it."""
-    result = await solve(
-        SeededPolicy(depth=9), Twigs(levels=9), scorer=SeededScorer(), budget={"policy_tokens": 60}, seed=1
-    )
+    """A quarter of the budget stays for endings; it is the most promising beginning that gets it first."""
+    result = await cut(80, seed=1)
     assert result.stopped_by == "policy_tokens"
     assert result.choices[0].answer is not None
-    assert result.usage.policy.kept + result.usage.policy.discarded <= 60
+    assert result.usage.policy.kept + result.usage.policy.discarded <= 80
+
+
+def greedy_ends(result: SearchResult) -> list[Path]:
+    """The places at which a beginning was to be written to its end."""
+    wished = [record.action for record in records_of(result) if isinstance(record, Wished)]
+    return [action.node for action in wished if isinstance(action, Sample) and action.max_steps is None]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_tree_that_is_cut_has_several_whole_solutions(seed: int) -> None:
+    """As many of its beginnings as the rest of the budget has room for are written to their ends, and shown."""
+    result = await cut(200, seed)
+    ends = greedy_ends(result)
+    written = {event.node: event.text for event in events(result, Ended) if event.node in ends and event.answer}
+    assert len(written) > 1
+    assert set(written.values()) <= {candidate.text for candidate in result.candidates}
+    assert result.stopped_by == "policy_tokens"
+    assert result.usage.policy.kept + result.usage.policy.discarded <= 200
+
+
+@pytest.mark.parametrize("budget", [60, 100, 200])
+async def test_single_steps_leave_a_quarter_of_the_budget(budget: int) -> None:
+    """Always, not only until the first solution is whole: here several are before the steps have spent theirs."""
+    result = await cut(budget, seed=3)
+    ends = greedy_ends(result)
+    spent = {record.node: len(record.token_ids) for record in records_of(result) if isinstance(record, Grown)}
+    assert {event.node for event in events(result, Ended)} - set(ends)
+    assert sum(tokens for path, tokens in spent.items() if path not in ends) <= budget - budget // 4
+    assert sum(tokens for path, tokens in spent.items() if path in ends) > 0
+
+
+async def test_without_a_budget_nothing_is_kept_back() -> None:
+    """The tree is grown to the end."""
+    result = await solve(SeededPolicy(depth=4), Twigs(levels=4), scorer=SeededScorer())
+    assert (result.stopped_by, greedy_ends(result)) == ("completed", [])
 
 
 async def test_tokens_of_a_solution_are_those_of_its_path() -> None:
