@@ -25,5 +25,7 @@ TREES: dict[str, dict[str, Any]] = {
     "mcts, rollouts": {"name": "mcts", "simulations": 4, "expansions": 2, "evaluation": "rollout"},
 }
 EVERY = FLAT | TREES
+EARLY = {"majority_vote", "best_of_n", "best_of_n, saving"}
+"""They cut candidates on the way: where, depends on what came first."""
 
 assert {spec["name"] for spec in EVERY.values()} == STRATEGIES.keys()
