@@ -30,6 +30,21 @@ class Writing:
     paused: Paused | None = None
     ended: Ended | None = None
 
+    def check(self, sample: Sample) -> None:
+        """Raise `InvalidRequest` where this cannot stand for `sample`."""
+        if self.temperature != sample.temperature:
+            raise InvalidRequest(
+                "The search that is continued sampled at another temperature: its candidates cannot be used.",
+                hint="Go on with a strategy that samples as that one did: greedy decoding is no sample.",
+                param="mull.strategy",
+            )
+        if sample.max_steps is not None and self.max_steps != sample.max_steps:
+            raise InvalidRequest(
+                "The search that is continued wrote on where this one would pause: its candidates cannot be used.",
+                hint="Go on from it with a strategy that samples whole solutions.",
+                param="mull.strategy",
+            )
+
     def is_over(self, max_tokens: int) -> bool:
         """Whether nothing can be added: the policy stopped by itself, or a cap of `max_tokens` was reached."""
         return self.finish_reason == "stop" or len(self.token_ids) >= max_tokens

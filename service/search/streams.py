@@ -7,10 +7,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-from service.errors import InvalidRequest
 from service.search.growth import Growth
 from service.search.ledger import Account, Reservation
-from service.search.past import Past
+from service.search.past import Past, Writing
 from service.search.ports import AnswerReader, Bill, Chunk, Policy
 from service.search.seeds import place_seed
 from service.search.slots import Share
@@ -104,45 +103,38 @@ class Streams:
 
         Raises `InvalidRequest` where that run drew it from another distribution, or did not pause where it should.
         """
-        terms, writing = self._terms, self._past.writings.get(sample.node)
-        if writing is not None and writing.temperature != sample.temperature:
-            raise InvalidRequest(
-                "The search that is continued sampled at another temperature: its candidates cannot be used.",
-                hint="Go on with a strategy that samples as that one did: greedy decoding is no sample.",
-                param="mull.strategy",
-            )
-        if writing is not None and sample.max_steps is not None and writing.max_steps != sample.max_steps:
-            raise InvalidRequest(
-                "The search that is continued wrote on where this one would pause: its candidates cannot be used.",
-                hint="Go on from it with a strategy that samples whole solutions.",
-                param="mull.strategy",
-            )
-        certainty = terms.certainty() if terms.certainty else None
+        certainty = self._terms.certainty() if self._terms.certainty else None
         growth = self._growths[sample.node[:-1]].fork(sample.node, certainty, sample.max_steps)
         self._growths[sample.node] = growth
+        writing = self._past.writings.get(sample.node)
         if writing is None:
             self._waiting.append(sample)
-            return
-        room = terms.max_tokens - growth.inherited_tokens
-        if writing.ended is not None and writing.is_over(room):
+        else:
+            writing.check(sample)
+            self._take_up(growth, sample, writing)
+
+    def _take_up(self, growth: Growth, sample: Sample, writing: Writing) -> None:
+        """Tell again what an earlier run wrote, and go on where it stopped."""
+        over = writing.is_over(self._terms.max_tokens - growth.inherited_tokens)
+        if writing.ended is not None and over:
             growth.token_ids.extend(writing.token_ids)
             growth.steps.extend(writing.steps)
             self._tell_steps(growth, writing.steps)
             self._tell(writing.ended)
-        elif writing.paused is not None and sample.max_steps is not None:
-            growth.token_ids.extend(writing.token_ids)
-            self._tell_steps(growth, growth.take(writing.text))
-            self._tell(writing.paused)
-        elif growth.certainty is not None:
+            return
+        paused = writing.paused if sample.max_steps is not None else None
+        if paused is None and growth.certainty is not None:
             # Log-probabilities are not kept: where they are judged, a stream that was cut off is written anew.
             self._waiting.append(sample)
+            return
+        growth.token_ids.extend(writing.token_ids)
+        self._tell_steps(growth, growth.take(writing.text))
+        if paused is not None:
+            self._tell(paused)
+        elif over or growth.is_long_enough:
+            self._spawn(partial(self._rest, growth, sample, writing.finish_reason))
         else:
-            growth.token_ids.extend(writing.token_ids)
-            self._tell_steps(growth, growth.take(writing.text))
-            if writing.is_over(room) or growth.is_long_enough:
-                self._spawn(partial(self._rest, growth, sample, writing.finish_reason))
-            else:
-                self._waiting.append(sample)
+            self._waiting.append(sample)
 
     def start(self) -> None:
         """Start what can be started now; refuse what never can."""
