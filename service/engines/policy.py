@@ -85,6 +85,7 @@ class VllmPolicy:
         who closes the stream at a step has paid for little more. `stop` strings are looked for in what this request
         writes, the separator included.
         """
+        bill.exact = True  # as long as nothing is asked
         await self.open()
         if len(prompt) + max_tokens > self.context:  # vLLM would generate less, and not say so
             raise self._too_long(f"{len(prompt)} prompt tokens and {max_tokens} to generate")
@@ -116,6 +117,7 @@ class VllmPolicy:
             step_ends=stops.texts,
         )
         request_id = new_request_id()
+        bill.exact = False
         answer = self._engine.stream("/v1/completions", body, request_id=request_id)
         last: Chunk | None = None
         try:

@@ -183,8 +183,12 @@ class Streams:
         return left if left > max(0, useful) else 0
 
     def _kept_back(self) -> int:
-        """What single steps must leave, so that what they have begun can be written to its end."""
-        return 0 if self._account.limit is None else self._account.limit // 4
+        """What single steps must leave, so that what they have begun can be written to its end.
+
+        A quarter of the budget; of a small one up to a half, if a solution may need that.
+        """
+        limit = self._account.limit
+        return 0 if limit is None else min(limit // 2, max(limit // 4, self._terms.max_tokens // 2))
 
     def _refuse_waiting(self) -> None:
         self.exhausted = True

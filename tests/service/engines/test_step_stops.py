@@ -219,6 +219,20 @@ async def test_the_ends_of_steps_are_found_out_once(at_end: AsyncExitStack) -> N
     assert len(set(asked)) == len(asked) > 0
 
 
+async def test_a_reader_who_leaves_before_anything_is_asked_owes_nothing(
+    at_end: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ends of steps are still being found out: the bill is exact, and empty."""
+    policy, bill = asks(at_end, await serve(at_end, *BLANK_LINE)), Bill()
+    monkeypatch.setattr(policy, "_step_stops", asyncio.Event().wait)
+    reading = asyncio.create_task(step(policy, (1, 2), bill))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert (bill.prompt, bill.generated, bill.exact) == (0, 0, True)
+
+
 async def test_an_engine_that_cannot_tell_them_is_asked_again(at_end: AsyncExitStack) -> None:
     """Steps are not taken to have no end because of one failure."""
     fake = await serve(at_end, *BLANK_LINE)
