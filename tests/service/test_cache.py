@@ -26,7 +26,15 @@ from strategies.sample import SampleOne
 
 REQUEST = SearchRequest(model="tiny", messages=(Message(role="user", content="1+1?"),), strategy=SampleOne())
 CANDIDATE = CandidateResult(
-    text="\\boxed{½}", answer="½", key="1/2", scores=(0.5,), score=0.5, finished=True, finish_reason="stop", tokens=3
+    text="\\boxed{½}",
+    answer="½",
+    key="1/2",
+    scores=(0.5,),
+    score=0.5,
+    finished=True,
+    finish_reason="stop",
+    tokens=3,
+    multiplicity=1,
 )
 RESULT = SearchResult(
     choices=(CANDIDATE,),
