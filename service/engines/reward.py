@@ -64,8 +64,10 @@ class VllmScorer:
         Steps are text as the policy wrote it. Raises `QuestionTooLong`, before it submits anything, or `EngineError`.
         All requests have ended when the call ends; `bill` is the sum of what they are known to have cost.
         """
+        bill.exact = True  # as long as nothing is submitted
         opened = await self._open()
         requests = await self._requests(question, steps, first)
+        bill.exact = False
         bills = [Bill() for _ in requests]
         try:
             reads = await settled([self._read(request, cost) for request, cost in zip(requests, bills, strict=True)])
