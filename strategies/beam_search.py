@@ -13,10 +13,10 @@ from strategies.cost import Cost, Lengths
 from strategies.halving import Halving
 from strategies.level import MOST_SAMPLES, LevelSearch, cost_of_levels
 from strategies.protocol import Strategy
-from strategies.spec import ScoreSpec, Spec
+from strategies.spec import ScoreSpec, TreeSpec
 
 
-class BeamSearch(Spec):
+class BeamSearch(TreeSpec):
     """At each level, the samples with the best values are kept, and from each of them new steps are sampled.
 
     Samples that wrote the same are one node, with as many places. Finished solutions compete for places, and are never
@@ -24,7 +24,6 @@ class BeamSearch(Spec):
     """
 
     paper: ClassVar[str | None] = "Snell et al. 2024, arXiv:2408.03314"
-    stepwise: ClassVar[bool] = True
     name: Literal["beam_search"] = "beam_search"
     beams: int = Field(4, ge=1, le=256, description="Samples kept at each level, M.")
     expansions: int = Field(
@@ -44,11 +43,6 @@ class BeamSearch(Spec):
         if self.candidates > MOST_SAMPLES:
             raise ValueError(f"beams times expansions is {self.candidates}, and can be {MOST_SAMPLES} at most")
         return self
-
-    @property
-    def needs_scores(self) -> bool:
-        """Every step is scored."""
-        return True
 
     @property
     def candidates(self) -> int:

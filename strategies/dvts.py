@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 from strategies.cost import Cost, Lengths
 from strategies.level import MOST_SAMPLES, LevelSearch, cost_of_levels
 from strategies.protocol import Strategy
-from strategies.spec import ScoreSpec, Spec
+from strategies.spec import ScoreSpec, TreeSpec
 
 
-class Dvts(Spec):
+class Dvts(TreeSpec):
     """Each subtree has its own first steps, keeps the best step of each level, and ends with one solution.
 
     No subtree waits for another one. The vote is among their solutions; samples of a subtree that wrote the same
@@ -22,7 +22,6 @@ class Dvts(Spec):
     """
 
     paper: ClassVar[str | None] = "Beeching et al. 2024, Scaling test-time compute with open models (Hugging Face)"
-    stepwise: ClassVar[bool] = True
     name: Literal["dvts"] = "dvts"
     subtrees: int = Field(4, ge=1, le=256, description="Independent searches, S.")
     expansions: int = Field(
@@ -40,11 +39,6 @@ class Dvts(Spec):
         if self.candidates > MOST_SAMPLES:
             raise ValueError(f"subtrees times expansions is {self.candidates}, and can be {MOST_SAMPLES} at most")
         return self
-
-    @property
-    def needs_scores(self) -> bool:
-        """Every step is scored."""
-        return True
 
     @property
     def candidates(self) -> int:

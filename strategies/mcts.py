@@ -30,15 +30,14 @@ from pydantic import Field
 from strategies.cost import Cost, Lengths
 from strategies.protocol import Path
 from strategies.puct import Edge, priors, select
-from strategies.spec import ScoreSpec, Spec
+from strategies.spec import ScoreSpec, TreeSpec
 from strategies.tree import Node, TreeSearch, merge
 
 
-class Mcts(Spec):
+class Mcts(TreeSpec):
     """S times: find the most promising node, sample k steps there, and tell its ancestors their mean value."""
 
     paper: ClassVar[str | None] = "Silver et al. 2017, arXiv:1712.01815; Liu et al. 2020, arXiv:1810.11755"
-    stepwise: ClassVar[bool] = True
     prior: ClassVar[bool] = True
     name: Literal["mcts"] = "mcts"
     simulations: int = Field(32, ge=1, le=4096, description="Number of simulations, S: each expands one node.")
@@ -61,11 +60,6 @@ class Mcts(Spec):
         description="What is backed up. prm: the mean value of the new steps; rollout: the value of one solution that "
         "is written to its end from the best of them.",
     )
-
-    @property
-    def needs_scores(self) -> bool:
-        """Every step is scored."""
-        return True
 
     @property
     def candidates(self) -> int:

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from strategies.protocol import Strategy
 from strategies.resampling import effective_sample_size, systematic
-from strategies.spec import ScoreSpec, Spec
+from strategies.spec import ScoreSpec, TreeSpec
 from strategies.tree import Node, TreeSearch, merge
 
 
-class ParticleFilter(Spec):
+class ParticleFilter(TreeSpec):
     """Samples of p(x_1:T | all steps accepted) ∝ Π_t p(x_t | x_<t)·r(x_t), the score r of a step being its likelihood.
 
     Level by level, each particle is moved by one step of the policy, w_t = w_{t-1}·r(x_t) (section 4.2 of the paper's
@@ -36,7 +36,6 @@ class ParticleFilter(Spec):
     """
 
     paper: ClassVar[str | None] = "Puri et al. 2025, arXiv:2502.01618"
-    stepwise: ClassVar[bool] = True
     name: Literal["particle_filter"] = "particle_filter"
     particles: int = Field(16, ge=1, le=1024, description="Number of particles, N.")
     ess_threshold: float = Field(
@@ -46,11 +45,6 @@ class ParticleFilter(Spec):
         description="Resample when the effective sample size is below this fraction of the particles: 0 never, 1 at "
         "every level with unequal weights.",
     )
-
-    @property
-    def needs_scores(self) -> bool:
-        """Every step is scored."""
-        return True
 
     @property
     def candidates(self) -> int:

@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from strategies.protocol import Strategy
-from strategies.spec import ScoreSpec, Spec
+from strategies.spec import ScoreSpec, TreeSpec
 from strategies.tree import Node, TreeSearch, merge
 
 
-class Rebase(Spec):
+class Rebase(TreeSpec):
     """Level by level, B_i samples go on from the nodes j of depth i, W_j ≈ B_i·exp(R_j/T_b) / Σ_k exp(R_k/T_b) from j.
 
     That is equation 1 of the paper. R_j is the aggregate of all step scores up to the node. B_i = B_{i-1} - C_i: the
@@ -27,7 +27,6 @@ class Rebase(Spec):
     """
 
     paper: ClassVar[str | None] = "Wu et al. 2024, arXiv:2408.00724"
-    stepwise: ClassVar[bool] = True
     name: Literal["rebase"] = "rebase"
     samples: int = Field(16, ge=1, le=1024, description="Number of solutions to sample, N.")
     balance_temperature: float = Field(
@@ -36,11 +35,6 @@ class Rebase(Spec):
         le=100,
         description="T_b of the softmax: near 0 everything goes to the best node, at 100 all nodes are grown alike.",
     )
-
-    @property
-    def needs_scores(self) -> bool:
-        """Every step is scored."""
-        return True
 
     @property
     def candidates(self) -> int:

@@ -137,6 +137,17 @@ class Spec(BaseModel, ABC):
         """
 
 
+class TreeSpec(Spec, ABC):
+    """What all trees have in common: the policy is asked for single steps, and every step is scored."""
+
+    stepwise: ClassVar[bool] = True
+
+    @property
+    def needs_scores(self) -> bool:
+        """Every step is scored."""
+        return True
+
+
 def economy_saves(economy: bool, info: ValidationInfo) -> bool:
     """Return `economy`, a field that comes after `early_stop`; raises `ValueError` where nothing could be saved."""
     if economy and info.data.get("early_stop") == "off":

@@ -207,17 +207,23 @@ class TreeSearch(ABC):
 
     def _end(self) -> None:
         """Finish, unless there is something to write to its end first."""
-        if self._endings is not None or (self._ended() and not self._cut):
+        if self._endings is None:
+            self._endings = [self._write_to_its_end(leaf) for leaf in self._worth_ending()]
+        if self._pending == 0:
             self._actions.append(Finish(COMPLETED))
-            return
-        self._endings = []
+
+    def _worth_ending(self) -> list[Node]:
+        """Return the beginnings to write to their ends: many after a cut, else one where nothing is whole."""
+        whole = bool(self._ended())
+        if whole and not self._cut:
+            return []
         begun = self._frontier()[: _ENDINGS if self._cut else 1]
-        for leaf in begun or ([] if self._ended() else [self.root]):
-            ending = self._ask(leaf, _ENDING, 0.0, None)
-            ending.multiplicity = leaf.multiplicity
-            self._endings.append(ending)
-        if not self._endings:
-            self._actions.append(Finish(COMPLETED))
+        return begun or ([] if whole else [self.root])
+
+    def _write_to_its_end(self, leaf: Node) -> Node:
+        ending = self._ask(leaf, _ENDING, 0.0, None)
+        ending.multiplicity = leaf.multiplicity
+        return ending
 
     def _taken(self) -> list[Action]:
         actions, self._actions = self._actions, []
