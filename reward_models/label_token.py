@@ -6,63 +6,46 @@ was read for one step stays in the engine's prefix cache for the next.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import exp
+from typing import ClassVar, Literal
 
-from reward_models.protocol import Ids, NextToken
+from pydantic import Field
+
+from reward_models.protocol import Answer, Chat, Family, NextToken, Prompt, Text, Token, Turn
 
 
-@dataclass(frozen=True, slots=True)
-class LabelToken:
-    """The family's three texts: label for 'right so far', label for 'wrong', and what follows each step."""
+class LabelToken(Family):
+    """The question as a chat, each step followed by a separator; the labels of the tiny pair by default."""
 
-    good_token: str
-    bad_token: str
-    step_separator: str
+    name: Literal["label_token"] = "label_token"
+    good_token: Token = Field("<good>", description="Label token that means 'right so far'.")
+    bad_token: Token = Field("<bad>", description="Label token that means 'wrong'.")
+    step_separator: str = Field("\n\n", min_length=1, description="What follows each step, the last one included.")
+    paper: ClassVar[str] = "Math-Shepherd, arXiv:2312.08935"
 
-    def step(self, text: str) -> str:
-        """Return the step without separator and surrounding white space: they are added back as token ids."""
-        return text.strip().removesuffix(self.step_separator.strip()).strip()
-
-    def texts(self) -> Mapping[str, str]:
-        """Return labels and separator."""
-        return {**self.labels(), "step_separator": self.step_separator}
-
-    def labels(self) -> Mapping[str, str]:
+    def tokens(self) -> Mapping[str, Token]:
         """Return both labels."""
         return {"good_token": self.good_token, "bad_token": self.bad_token}
 
-    def bind(self, ids: Mapping[str, Ids]) -> "LabelTokenModel":
-        """Raise `ValueError` where a label is not one token, or both labels are the same one."""
-        for field, label in self.labels().items():
-            if len(ids[field]) != 1:
-                raise ValueError(f"{field} {label!r} is {len(ids[field])} tokens {list(ids[field])}, not one")
-        if ids["good_token"] == ids["bad_token"]:
-            raise ValueError(f"good_token and bad_token are both token {ids['good_token'][0]}")
-        return LabelTokenModel(ids["good_token"] + ids["bad_token"], ids["step_separator"])
-
-
-@dataclass(frozen=True, slots=True)
-class LabelTokenModel:
-    """`labels` is (good, bad); `separator` ends each step, the last one included."""
-
-    labels: Ids
-    separator: Ids
-
-    def requests(self, question: Ids, steps: Sequence[Ids], first: int) -> Sequence[NextToken]:
+    def requests(self, question: str, steps: Sequence[str], first: int) -> Sequence[NextToken]:
         """Return one prompt per step: the question, and every step up to it followed by the separator."""
+        prompt: Prompt = (Chat((Turn("user", question),)),)
         requests = []
-        prompt = question
         for index, step in enumerate(steps):
-            prompt = prompt + step + self.separator
+            bare = step.strip().removesuffix(self.step_separator.strip()).strip()
+            prompt = (*prompt, Text(bare), Text(self.step_separator))
             if index >= first:
-                requests.append(NextToken(prompt, self.labels))
+                requests.append(NextToken(prompt, (self.good_token, self.bad_token)))
         return requests
 
-    def score(self, logprobs: Sequence[float]) -> float:
-        """Softmax over the two labels: 1 / (1 + exp(log P(bad) - log P(good))), computed without overflow."""
-        good, bad = logprobs
-        if good >= bad:
-            return 1.0 / (1.0 + exp(bad - good))
-        odds = exp(good - bad)
-        return odds / (1.0 + odds)
+    def scores(self, answers: Sequence[Answer], first: int) -> tuple[float, ...]:
+        """Return the share of the good label at each step."""
+        return tuple(share(*answer.rows[0]) for answer in answers)
+
+
+def share(good: float, bad: float) -> float:
+    """Softmax over two log-probabilities: 1 / (1 + exp(bad - good)), in [0, 1] and without overflow."""
+    if good >= bad:
+        return 1.0 / (1.0 + exp(bad - good))
+    odds = exp(good - bad)
+    return odds / (1.0 + odds)

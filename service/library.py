@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from reward_models.protocol import Reads
 from service.engines.engine import EngineHttp
 from service.engines.http import engine_client
 from service.engines.policy import VllmPolicy
@@ -110,13 +111,13 @@ async def solve(
     spec = _strategy(strategy, scored=reward is not None or score is not None)
     asked = None if score is None else _parsed(ScoreSpec, score, "score")
     named = model or (policy if isinstance(policy, str) else "policy")
-    scoring = check_strategy(spec, asked, model=named, judged=reward is not None, returned=n)
     drawn, warnings = check_sampling(spec, _parsed(SamplingSpec, sampling or {}, "sampling"))
     limits = _parsed(Budget, budget or {}, "budget")
     messages = _chat(question)
     async with AsyncExitStack() as opened:
         policy = await _settings(policy, PolicySettings, "policy") if isinstance(policy, str) else policy
         reward = await _settings(reward, RewardSettings, "reward model") if isinstance(reward, str) else reward
+        scoring = check_strategy(spec, asked, model=named, reads=_reads(reward), returned=n)
         settings = policy if isinstance(policy, PolicySettings) else PolicySettings(model="policy")
         if steps is not None:
             settings = settings.model_copy(update={"steps": steps})
@@ -191,7 +192,13 @@ async def _settings(url: str, kind: type[AnyEngine], role: str) -> AnyEngine:
             hint=f"Choose one: {kind.__name__}(model=…, url={url!r}).",
             param=role.split()[0],
         )
-    return nameless.model_copy(update={"model": names[0]})
+    return _parsed(kind, {"model": names[0], "url": url}, role.split()[0])  # a name may be a preset's
+
+
+def _reads(reward: RewardSettings | Scorer | None) -> Reads | None:
+    if reward is None:
+        return None
+    return reward.family.reads if isinstance(reward, RewardSettings) else reward.reads
 
 
 def _reachable(engine: AnyEngine) -> AnyEngine:

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from service.search.request import SearchResult
+from service.search.request import RewardUsage, SearchResult
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -58,16 +58,20 @@ class Metrics:
 
     def searched(self, strategy: str, result: SearchResult) -> None:
         """Count what one search spent and how sure it is. Not for cache hits: they spend nothing."""
-        policy, reward = result.usage.policy, result.usage.reward
+        policy = result.usage.policy
         self.policy_tokens.labels("kept").inc(policy.kept)
         self.policy_tokens.labels("discarded").inc(policy.discarded)
         self.policy_tokens.labels("prompt").inc(policy.prompt)
         self.policy_tokens.labels("cached").inc(policy.cached or 0)
-        self.reward_tokens.labels("submitted").inc(reward.submitted)
-        self.reward_tokens.labels("cached").inc(reward.cached or 0)
-        self.reward_tokens.labels("generated").inc(reward.generated)
+        self.scored(result.usage.reward)
         if result.confidence is not None:
             self.confidence.labels(strategy).observe(result.confidence)
+
+    def scored(self, usage: RewardUsage) -> None:
+        """Count what scores have cost, those of a search or those that were asked for."""
+        self.reward_tokens.labels("submitted").inc(usage.submitted)
+        self.reward_tokens.labels("cached").inc(usage.cached or 0)
+        self.reward_tokens.labels("generated").inc(usage.generated)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -5,9 +5,14 @@ Unknown keys are errors: a misspelt option must not be ignored.
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from reward_models.label_token import LabelToken
+from reward_models.presets import PRESETS
+from reward_models.registry import FamilySpec
+from service.shared_engines import with_shared_engines
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
 
@@ -59,6 +64,11 @@ class Engine(Strict):
         return self.served_name or self.model
 
     @property
+    def arguments(self) -> tuple[str, ...]:
+        """What a server that `mull up` starts is given beside what every engine gets."""
+        return self.flags
+
+    @property
     def api_key(self) -> SecretStr | None:
         """The key itself, read from the environment."""
         value = os.environ.get(self.api_key_env) if self.api_key_env else None
@@ -92,13 +102,41 @@ class PolicySettings(Engine):
 
 
 class RewardSettings(Engine):
-    """A reward model: what judges steps. `family` names the class in `reward_models` that reads it."""
+    """A reward model: what judges steps. What is not said comes from its preset, if it has one.
 
-    family: Literal["label_token"] = "label_token"
-    good_token: str = Field("<good>", description="Label token that means 'right so far'.")
-    bad_token: str = Field("<bad>", description="Label token that means 'wrong'.")
-    step_separator: str = Field("\n\n", min_length=1)
+    A `model` that a preset names has that preset unless it says how it is read.
+    """
+
+    preset: str | None = Field(None, description="One of the reward models that `mull reward presets` lists.")
+    family: FamilySpec = Field(LabelToken(), description="How it is asked and read: a name, or one with parameters.")
+    shares: str | None = Field(None, description="The policy whose engine judges as well: it is not started twice.")
+    math_only: bool = Field(False, description="Show it formulas and numbers only, without the words between them.")
+    revision: str | None = Field(
+        None, description="Part of the name under which scores are kept: change it when the weights have changed."
+    )
     price: Price | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        name = data.get("preset")
+        if name is None and "family" not in data:
+            name = next((name for name, preset in PRESETS.items() if preset.model == data.get("model")), None)
+        if name is None:
+            return data
+        if name not in PRESETS:
+            raise ValueError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
+        preset = PRESETS[name]
+        shipped = Path(__file__).resolve().parent.parent / preset.model
+        found = {"model": str(shipped), "served_name": shipped.name} if shipped.is_dir() else {"model": preset.model}
+        return {**found, "family": preset.family, **data, "preset": name}
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The preset's arguments for vLLM, then one's own."""
+        return (*(PRESETS[self.preset].arguments if self.preset is not None else ()), *self.flags)
 
 
 class Effort(Strict):
@@ -118,10 +156,15 @@ DEFAULT_EFFORTS: dict[ReasoningEffort, Effort] = {
 
 
 class PublicModel(Strict):
-    """A name clients may ask for: a policy, and the reward model that judges it, if any."""
+    """A name clients may ask for: a policy, and the reward model that judges it, if any.
+
+    `judge: same` has the policy write critiques of its own solutions: a reward model of the family `judge` that shares
+    its engine.
+    """
 
     policy: str
     reward: str | None = None
+    judge: Literal["same"] | None = None
     default_effort: ReasoningEffort | None = Field(None, description="For requests that say nothing; default: sample.")
     efforts: dict[ReasoningEffort, Effort] = DEFAULT_EFFORTS
 
@@ -147,12 +190,25 @@ def _redis_url(url: SecretStr) -> SecretStr:
 
 
 class RedisSettings(Strict):
-    """The result cache. Without a `url`, `mull up` starts an embedded Valkey server; `enabled: false` does without."""
+    """Where results and scores are kept. Without a `url`, `mull up` starts an embedded Valkey server.
+
+    `enabled: false` does without.
+    """
 
     enabled: bool = True
     url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
-    ttl_s: int = Field(86_400, ge=1)
+    ttl_s: int = Field(86_400, ge=1, description="How long the result of a search is kept.")
     timeout_ms: int = Field(50, ge=1, description="Longest that a request waits for Redis before going on without it.")
+
+
+class ScoreSettings(Strict):
+    """What is remembered of scores: a step that any search has had scored is not scored again.
+
+    Each search remembers its own in any case.
+    """
+
+    size: int = Field(100_000, ge=0, description="Scores that a worker keeps of each reward model; 0: none at all.")
+    ttl_s: int = Field(604_800, ge=0, description="How long Redis, where there is one, keeps a score; 0: not at all.")
 
 
 class RaySettings(Strict):
@@ -180,9 +236,20 @@ class Settings(Strict):
     reward_models: dict[str, RewardSettings] = {}
     models: dict[str, PublicModel] = Field(min_length=1)
     redis: RedisSettings = RedisSettings()
+    scores: ScoreSettings = ScoreSettings()
     ray: RaySettings = RaySettings()
     limits: Limits = Limits()
     state_dir: Path = Field(Path(".mull"), description="Logs, and what `mull down` needs to know.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_engines(cls, data: Any) -> Any:
+        return with_shared_engines(data) if isinstance(data, dict) else data
+
+    def reward_of(self, model: str) -> RewardSettings | None:
+        """Return the reward model that judges the solutions of a public model, if one does."""
+        name = self.models[model].reward
+        return None if name is None else self.reward_models[name]
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Settings":
@@ -192,4 +259,8 @@ class Settings(Strict):
             if model.reward is not None and model.reward not in self.reward_models:
                 known = sorted(self.reward_models)
                 raise ValueError(f"models.{name}.reward is {model.reward!r}: not in reward_models {known}")
+        for name, reward in self.reward_models.items():
+            if reward.shares is not None and reward.shares not in self.policies:
+                known = sorted(self.policies)
+                raise ValueError(f"reward_models.{name}.shares is {reward.shares!r}: not in policies {known}")
         return self

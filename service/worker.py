@@ -9,14 +9,18 @@ from service.engines.http import engine_client
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.errors import MullError, UnknownModel
+from service.score_memory import score_memos
 from service.search.answers import MathAnswers
 from service.search.driver import Engines
+from service.search.judging import judge
 from service.search.request import SearchRequest, WorkerReply
+from service.search.score_request import ScoreReply, ScoreRequest
 from service.search.search import search
 from service.search.slots import Slots
-from service.settings import Settings
+from service.settings import PublicModel, Settings
 
 APPLICATION = "mull"
+_RESTART = "Restart it with mull up."
 
 
 class SearchWorker:
@@ -29,6 +33,7 @@ class SearchWorker:
             name: (VllmPolicy(policy, engine_client(policy)), Slots(policy.slots))
             for name, policy in self._settings.policies.items()
         }
+        self._memos = score_memos(settings)
         self._scorers = {
             name: (VllmScorer(reward, engine_client(reward)), Slots(reward.slots))
             for name, reward in self._settings.reward_models.items()
@@ -41,9 +46,7 @@ class SearchWorker:
         """
         try:
             wanted = SearchRequest.model_validate(request)
-            model = self._settings.models.get(wanted.model)
-            if model is None:
-                raise UnknownModel(f"The worker knows no model {wanted.model!r}.", hint="Restart it with mull up.")
+            model = self._model(wanted.model)
             result = await search(
                 wanted,
                 deadline_s=deadline_s,
@@ -53,6 +56,24 @@ class SearchWorker:
         except MullError as error:
             return WorkerReply(error=error.to_wire()).model_dump()
         return WorkerReply(result=result).model_dump()
+
+    async def score(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+        """Score solutions: `ScoreRequest` in, `ScoreReply` out, both as plain data.
+
+        Cancelling the call stops the engine's requests.
+        """
+        try:
+            wanted = ScoreRequest.model_validate(request)
+            model = self._model(wanted.model)
+            if model.reward is None:
+                raise UnknownModel(f"The worker has no reward model for {wanted.model!r}.", hint=_RESTART)
+            scorer, slots = self._scorers[model.reward]
+            form = self._settings.policies[model.policy].steps
+            memo = self._memos.get(model.reward)
+            result = await judge(wanted, deadline_s=deadline_s, form=form, scorer=scorer, slots=slots, memo=memo)
+        except MullError as error:
+            return ScoreReply(error=error.to_wire()).model_dump()
+        return ScoreReply(result=result).model_dump()
 
     async def ready(self) -> list[dict[str, Any]]:
         """Ask each policy for one token and each reward model for one score; return the errors, as plain data."""
@@ -64,10 +85,17 @@ class SearchWorker:
             raise unexpected[0]
         return [outcome.to_wire() for outcome in outcomes if isinstance(outcome, MullError)]
 
+    def _model(self, name: str) -> PublicModel:
+        model = self._settings.models.get(name)
+        if model is None:
+            raise UnknownModel(f"The worker knows no model {name!r}.", hint=_RESTART)
+        return model
+
     def _engines(self, policy_name: str, reward_name: str | None) -> Engines:
         policy, policy_slots = self._policies[policy_name]
         scorer, reward_slots = self._scorers[reward_name] if reward_name else (None, Slots(0))
-        return Engines(policy, policy_slots, self._reader, scorer, reward_slots)
+        memo = self._memos.get(reward_name) if reward_name else None
+        return Engines(policy, policy_slots, self._reader, scorer, reward_slots, memo)
 
 
 def deploy(settings: Settings) -> None:

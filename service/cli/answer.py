@@ -129,6 +129,8 @@ def _cost(outcome: Outcome, cache: str | None) -> list[str]:
         f"policy tokens {generated} ({policy.kept:,} kept, {policy.discarded:,} discarded), "
         f"reward tokens {_about(reward.estimated)}{reward.submitted:,}"
     ]
+    if reward.remembered:
+        lines.append(f"  scores remembered from other searches, at no cost: {reward.remembered:,}")
     if (before := outcome.continued) is not None:
         now = outcome.usage.policy_tokens - before.policy_tokens, reward.submitted - before.reward.submitted
         lines += [

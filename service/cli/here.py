@@ -47,15 +47,15 @@ async def search_here(here: Here, wishes: Wishes, *, trace: bool) -> SearchResul
     settings = settings_in_force()
     if records is not None and isinstance(records[0], Begun):
         base = records[0].request
-        model = _model(settings, here.model or base.model)
+        model = known_model(settings, here.model or base.model)
     else:
-        name = here.model or _only(settings)
-        base, model = SearchRequest(model=name, strategy=BestOfN()), _model(settings, name)
+        name = here.model or only_model(settings)
+        base, model = SearchRequest(model=name, strategy=BestOfN()), known_model(settings, name)
     strategy, score = _strategy(here, own, wishes, base), _score(wishes, base)
     scored = strategy.needs_scores
     return await solve(
         _messages(here, base),
-        policy=_reachable(settings.policies[model.policy]),
+        policy=reachable(settings.policies[model.policy]),
         reward=_reward(strategy, score, scorer, model, settings),
         strategy=strategy,
         score=score if scored or wishes.score else None,
@@ -94,25 +94,30 @@ def _reward(
         return None
     if scorer is not None or model.reward is None:
         return scorer
-    return _reachable(settings.reward_models[model.reward])
+    return reachable(settings.reward_models[model.reward])
 
 
-def _only(settings: Settings) -> str:
+def only_model(settings: Settings) -> str:
+    """Return the name of the only model. Raises `InvalidRequest` where there are several."""
     if len(settings.models) != 1:
         hint = f"Choose one with --model: {', '.join(settings.models)}."
         raise InvalidRequest(f"There are {len(settings.models)} models.", hint=hint)
     return next(iter(settings.models))
 
 
-def _model(settings: Settings, name: str) -> PublicModel:
-    """Return the model that clients know by `name`; a trace of the library's goes by its policy's."""
+def known_model(settings: Settings, name: str) -> PublicModel:
+    """Return the model that clients know by `name`; a trace of the library's goes by its policy's.
+
+    Raises `UnknownModel`.
+    """
     for known, model in settings.models.items():
         if name in (known, settings.policies[model.policy].name):
             return model
     raise UnknownModel(f"There is no model {name!r}.", hint=f"Known: {', '.join(settings.models)}.", param="model")
 
 
-def _reachable(engine: AnyEngine) -> AnyEngine:
+def reachable(engine: AnyEngine) -> AnyEngine:
+    """Return an engine that has a `url`. Raises `StackError` where it has none."""
     if engine.url is None:
         raise StackError(
             f"{engine.name} has no url and does not run here.",

@@ -31,8 +31,8 @@ def own_strategy(name: str) -> type[Spec]:
 def own_scorer(name: str) -> Scorer:
     """Return an object of the reward model's class. Raises `InvalidRequest` where there is none of that name."""
     found = _class(name)
-    if not all(callable(getattr(found, method, None)) for method in ("price", "score")):
-        hint = "Give it the methods of service.search.ports.Scorer: price and score."
+    if not all(callable(getattr(found, method, None)) for method in ("price", "score")) or not hasattr(found, "reads"):
+        hint = 'Give it what service.search.ports.Scorer has: price, score and reads (as in `reads = "step"`).'
         raise InvalidRequest(f"{name} is no reward model.", hint=hint, param="reward")
     try:
         return cast("Scorer", found())

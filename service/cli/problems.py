@@ -1,13 +1,19 @@
-"""Problems with known answers, one JSON object a line."""
+"""Files of one JSON object a line: problems with known answers, and what other commands read."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
+
+Read = TypeVar("Read")
 
 SHOWN = 5
 """Bad lines named in one message."""
+STDIN = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,7 @@ class Problem:
 
 
 class BadFile(Exception):
-    """A file of problems that cannot be used; the message names the lines and what is wrong with them."""
+    """A file that cannot be used; the message names the lines and what is wrong with them."""
 
 
 def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
@@ -28,32 +34,43 @@ def read_problems(path: Path, limit: int | None = None) -> list[Problem]:
 
     Raises `BadFile` if one of them is not an object with "id", "problem" and "answer", or if there is none.
     """
-    found: list[Problem] = []
+    return read_objects(path, lambda value, _: _problem(value), "problems", '{"id", "problem", "answer"}', limit)
+
+
+def read_objects(
+    path: Path, parse: Callable[[dict[str, object], int], Read], what: str, form: str, limit: int | None = None
+) -> list[Read]:
+    """Return what `parse` makes of the objects in the first `limit` lines of `path`; `-` is stdin.
+
+    `parse` is told the number of the line, and raises `ValueError` where the object is not one of `what`, in the form
+    `form`. Raises `BadFile` that names such lines, or where there are no lines but blank ones.
+    """
+    found: list[Read] = []
     bad: list[str] = []
     try:
         for number, line in islice(_lines(path), limit):
             try:
-                found.append(_parse(line))
+                found.append(parse(_object(line), number))
             except ValueError as error:
                 bad.append(f"line {number}: {error}")
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}.") from error
     if bad:
         more = [f"and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
-        raise BadFile("\n".join([f"{path} holds lines that are no problems:", *bad[:SHOWN], *more]))
+        raise BadFile("\n".join([f"{path} holds lines that are no {what}:", *bad[:SHOWN], *more]))
     if not found:
-        raise BadFile(f'{path} holds no problems: one {{"id", "problem", "answer"}} object a line is wanted.')
+        raise BadFile(f"{path} holds no {what}: one {form} object a line is wanted.")
     return found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
+    with nullcontext(sys.stdin.buffer) if path == STDIN else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield number, line
 
 
-def _parse(line: bytes) -> Problem:
+def _object(line: bytes) -> dict[str, object]:
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -62,6 +79,10 @@ def _parse(line: bytes) -> Problem:
         raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
+    return value
+
+
+def _problem(value: dict[str, object]) -> Problem:
     problem = Problem(*(_field(value, name) for name in ("id", "problem", "answer")))
     if not problem.problem.strip():
         raise ValueError('"problem" is empty')

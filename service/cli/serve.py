@@ -37,10 +37,10 @@ def serve(
     An engine configured under the same served name keeps its settings; without a reward model, efforts vote.
     """
     configured = load_settings()
-    policy = _found(configured.policies, PolicySettings, policy_url, policy_model, api_key_env)
+    policy = engine_at(configured.policies, PolicySettings, policy_url, policy_model, api_key_env)
     reward = None
     if reward_url is not None:
-        reward = _found(configured.reward_models, RewardSettings, reward_url, reward_model, api_key_env)
+        reward = engine_at(configured.reward_models, RewardSettings, reward_url, reward_model, api_key_env)
     start(in_front_of(configured, policy, reward), detach=detach, dry_run=dry_run, profile="auto")
 
 
@@ -60,14 +60,18 @@ def _unjudged(effort: Effort) -> Effort:
     return effort.model_copy(update={"strategy": "majority_vote"}) if effort.strategy == "best_of_n" else effort
 
 
-def _found(
+def engine_at(
     configured: Mapping[str, AnyEngine],
     kind: type[AnyEngine],
     url: str,
     name: str | None,
     api_key_env: str | None,
 ) -> AnyEngine:
-    name = name or _first_listed(url, api_key_env)
+    """Return the settings of the server at `url`: the configured ones of the same served name, if there are any.
+
+    `name` is its served name; default: the first it lists. Raises `ConfigError` where it lists none.
+    """
+    name = name or first_listed(url, api_key_env)
     options: dict[str, Any] = {"model": name, "served_name": name, "url": url, "api_key_env": api_key_env}
     for engine in configured.values():
         if engine.name == name:
@@ -75,7 +79,7 @@ def _found(
     return kind.model_validate(options)
 
 
-def _first_listed(url: str, api_key_env: str | None) -> str:
+def first_listed(url: str, api_key_env: str | None) -> str:
     """Ask a server for the name of its model; raises `ConfigError` where none answers."""
     headers = {"Authorization": f"Bearer {os.environ.get(api_key_env, '')}"} if api_key_env else {}
     try:

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from reward_models.protocol import NextToken, Token
 from service.engines.abort import new_request_id
 from service.engines.completion import CompletionReader
 from service.engines.engine import EngineHttp
@@ -23,6 +24,7 @@ QUESTION = "Al has 12 pens. Bo has 5 more pens than Al. How many pens does Bo ha
 STEP = "Bo has 12 + 5 = 17 pens."
 CACHED_PROMPT = 288  # longer than two of vLLM's default blocks of 128 tokens
 ABORT_WAIT_S = 1.0
+UNCACHED = "Start vLLM with --enable-prompt-tokens-details --enable-prefix-caching --block-size 32."
 UNCOUNTED = "Start vLLM with --enable-scale-out; usage of what is cancelled is estimated without."
 _RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
@@ -64,7 +66,7 @@ async def probe_policy(settings: PolicySettings, client: EngineClient) -> list[F
         _Probe(
             "cached-token counts",
             False,
-            "Start vLLM with --enable-prompt-tokens-details --enable-prefix-caching --block-size 32.",
+            UNCACHED,
             lambda: _policy_cache(policy),
         ),
         _Probe(
@@ -84,27 +86,26 @@ async def probe_policy(settings: PolicySettings, client: EngineClient) -> list[F
 
 
 async def probe_reward(settings: RewardSettings, client: EngineClient) -> list[Finding]:
-    """Try everything that a search asks of a reward model. Stops where something needed is missing."""
+    """Try everything that a search asks of a reward model of its family. Stops where something needed is missing."""
     scorer = VllmScorer(settings, client)
     engine = EngineHttp("reward model", settings, client)
-    labels = f"{settings.good_token!r} and {settings.bad_token!r}"
-    return await _all(
-        _Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine)),
-        _Probe("label tokens", True, "Correct good_token and bad_token.", lambda: _labels(scorer, labels)),
+    tokens = settings.family.tokens()
+    probes = [_Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine))]
+    if tokens:
+        probes.append(_Probe("tokens", True, "Correct its preset or its family.", lambda: _tokens(scorer, tokens)))
+    probes.append(
         _Probe(
-            "label log-probabilities",
+            "scores",
             True,
-            "Use vLLM 0.32 or newer; on a CPU start it with TORCHDYNAMO_DISABLE=1.",
+            "Start vLLM 0.32 or newer with the flags of its preset; on a CPU with TORCHDYNAMO_DISABLE=1.",
             lambda: _score(scorer),
-        ),
-        _Probe(
-            "cached-token counts",
-            False,
-            "Start vLLM with --enable-prompt-tokens-details --enable-prefix-caching --block-size 32.",
-            lambda: _reward_cache(scorer),
-        ),
-        _Probe("abort", False, UNCOUNTED, lambda: _abort(engine, scorer.context)),
+        )
     )
+    # Only a completion tells what was cached, and can be aborted by name.
+    if isinstance(settings.family.requests(QUESTION, [STEP], 0)[0], NextToken):
+        probes.append(_Probe("cached-token counts", False, UNCACHED, lambda: _reward_cache(scorer)))
+        probes.append(_Probe("abort", False, UNCOUNTED, lambda: _abort(engine, scorer.context)))
+    return await _all(*probes)
 
 
 async def _all(*probes: _Probe) -> list[Finding]:
@@ -201,9 +202,9 @@ async def _seed(policy: VllmPolicy) -> str:
     return f"{len(first)} tokens, twice the same"
 
 
-async def _labels(scorer: VllmScorer, labels: str) -> str:
+async def _tokens(scorer: VllmScorer, tokens: Mapping[str, Token]) -> str:
     await scorer.open()
-    return f"{labels} are one token each"
+    return f"one token each: {', '.join(f'{field} {token!r}' for field, token in tokens.items())}"
 
 
 async def _score(scorer: VllmScorer) -> str:

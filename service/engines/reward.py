@@ -1,32 +1,37 @@
-"""A process reward model behind a vLLM server."""
+"""A reward model behind a vLLM server."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isfinite
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from reward_models.protocol import NextToken, ProcessRewardModel
-from reward_models.registry import FAMILIES
-from service.engines.abort import new_request_id
-from service.engines.completion import billed, put
+from reward_models.math_only import math_only
+from reward_models.protocol import Answer, AtTags, Classes, Critique, LastValue, NextToken, Reads, Request
+from service.engines.completion import put
 from service.engines.engine import EngineHttp
-from service.engines.failures import aborted, unusable
+from service.engines.failures import unusable
 from service.engines.http import EngineClient
-from service.engines.sampling import sampling_body
+from service.engines.prompts import Prompts, TokenRefused
+from service.engines.readings.at_tags import read_at_tags
+from service.engines.readings.classes import read_classes
+from service.engines.readings.critique import read_critique
+from service.engines.readings.last_value import read_last_value
+from service.engines.readings.next_token import read_next_token
+from service.engines.readings.reading import Reading, Ready
 from service.engines.settle import settled
 from service.engines.tokenizer import EngineTokenizer
 from service.errors import MullError, QuestionTooLong
-from service.search.ports import Bill, Sampling
+from service.search.ports import Bill
 from service.settings import RewardSettings
 
 REMEMBERED_TEXTS = 4096
 
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    model: ProcessRewardModel
-    context: int
+READINGS: Mapping[type[Request], Reading] = {
+    NextToken: read_next_token,
+    AtTags: read_at_tags,
+    Classes: read_classes,
+    LastValue: read_last_value,
+    Critique: read_critique,
+}
 
 
 class VllmScorer:
@@ -34,13 +39,10 @@ class VllmScorer:
 
     def __init__(self, settings: RewardSettings, client: EngineClient) -> None:
         self._engine = EngineHttp("reward model", settings, client)
-        self._tokenizer = EngineTokenizer(self._engine, size=REMEMBERED_TEXTS)
-        self._family = FAMILIES[settings.family](
-            good_token=settings.good_token,
-            bad_token=settings.bad_token,
-            step_separator=settings.step_separator,
-        )
-        self._opened: _Opened | None = None
+        self._prompts = Prompts(EngineTokenizer(self._engine, size=REMEMBERED_TEXTS))
+        self._family = settings.family
+        self._math_only = settings.math_only
+        self._context: int | None = None
         self._opening = asyncio.Lock()
 
     async def open(self) -> None:
@@ -48,132 +50,101 @@ class VllmScorer:
         await self._open()
 
     @property
+    def reads(self) -> Reads:
+        """What one request reads: a step, a whole solution step by step, or one score for it."""
+        return self._family.reads
+
+    @property
     def context(self) -> int:
-        """The longest prompt plus the one token that is read, in tokens; known after `open`."""
-        if self._opened is None:
+        """The longest prompt plus what is written after it, in tokens; known after `open`."""
+        if self._context is None:
             raise RuntimeError("open() the reward model before asking for its context")
-        return self._opened.context
+        return self._context
 
     async def price(self, question: str, steps: Sequence[str], first: int) -> int:
-        """Return how many tokens `score` would submit, without submitting any. Raises what `score` raises."""
-        return sum(len(request.prompt) for request in await self._requests(question, steps, first))
+        """Return how many tokens `score` would submit, and a judge write at most. Raises what `score` raises."""
+        return sum(_price(ready) for ready in await self._ready(question, steps, first))
 
     async def score(self, question: str, steps: Sequence[str], first: int, bill: Bill) -> tuple[float, ...]:
-        """Score `steps[first:]`, each given all steps before it: one concurrent engine request per step.
+        """Score `steps[first:]`, each given all steps before it; requests that do not wait for each other are at once.
 
         Steps are text as the policy wrote it. Raises `QuestionTooLong`, before it submits anything, or `EngineError`.
         All requests have ended when the call ends; `bill` is the sum of what they are known to have cost.
         """
         bill.exact = True  # as long as nothing is submitted
-        opened = await self._open()
-        requests = await self._requests(question, steps, first)
+        requests = await self._ready(question, steps, first)
         bill.exact = False
         bills = [Bill() for _ in requests]
         try:
-            reads = await settled([self._read(request, cost) for request, cost in zip(requests, bills, strict=True)])
+            answers = await settled([self._read(ready, cost) for ready, cost in zip(requests, bills, strict=True)])
         finally:
             put(_sum(bills), bill)
-        return tuple(opened.model.score(logprobs) for logprobs in reads)
+        try:
+            return self._family.scores(answers, first)
+        except ValueError as cause:
+            raise unusable(self._engine.title, f"did not tell all scores: {cause}") from cause
 
     async def ready(self) -> None:
-        """Score one step for real. Raises `EngineError` where that does not work."""
-        await self.score("What is 1 + 1?", ["1 + 1 = 2"], 0, Bill())
+        """Score one step for real; of a judge, write one token. Raises `EngineError` where that does not work."""
+        question, steps = "What is 1 + 1?", ["1 + 1 = 2"]
+        first, *_ = await self._ready(question, steps, 0)
+        if isinstance(first.request, Critique):
+            await self._read(replace(first, generated=1), Bill())
+        else:
+            await self.score(question, steps, 0, Bill())
 
     async def aclose(self) -> None:
         """Close the connections to the engine."""
         await self._engine.aclose()
 
-    async def _open(self) -> _Opened:
-        if self._opened is None:
+    async def _open(self) -> int:
+        if self._context is None:
             async with self._opening:
-                if self._opened is None:
+                if self._context is None:
                     context = await self._engine.context_length()
-                    self._opened = _Opened(await self._bind(), context)
-        return self._opened
+                    await self._check_tokens()
+                    self._context = context
+        return self._context
 
-    async def _bind(self) -> ProcessRewardModel:
-        ids = {field: await self._tokenizer.text(text) for field, text in self._family.texts().items()}
-        for field, label in self._family.labels().items():
-            # A word-level vocabulary has one token, and always the same, for all that it does not know.
-            if label not in await self._tokenizer.decode(ids[field]):
-                raise self._bad_label(f"{field} {label!r} is not in its vocabulary")
-        try:
-            return self._family.bind(ids)
-        except ValueError as cause:
-            raise self._bad_label(str(cause)) from cause
+    async def _check_tokens(self) -> None:
+        seen: dict[int, str] = {}
+        for field, token in self._family.tokens().items():
+            try:
+                found = await self._prompts.token(token)
+            except TokenRefused as refused:
+                raise self._bad_token(f"{field} {refused}") from refused
+            if found in seen:
+                raise self._bad_token(f"{seen[found]} and {field} are both token {found}")
+            seen[found] = field
 
-    def _bad_label(self, why: str) -> MullError:
+    def _bad_token(self, why: str) -> MullError:
         return unusable(
             self._engine.title,
-            f"cannot be read by its labels: {why}",
-            hint="Set good_token and bad_token in mull.yaml to two single tokens of the model.",
+            f"cannot be read as {self._family.name}: {why}",
+            hint="Correct its preset or its family in mull.yaml: each must be a single token of the model.",
         )
 
-    async def _requests(self, question: str, steps: Sequence[str], first: int) -> Sequence[NextToken]:
-        opened = await self._open()
-        question_ids = await self._tokenizer.chat([{"role": "user", "content": question}])
-        step_ids = [await self._step(step) for step in steps]
-        requests = opened.model.requests(question_ids, step_ids, first)
-        longest = max((len(request.prompt) + 1 for request in requests), default=0)
-        if longest > opened.context:
+    async def _ready(self, question: str, steps: Sequence[str], first: int) -> list[Ready]:
+        context = await self._open()
+        if self._math_only:
+            steps = [math_only(step) for step in steps]
+        requests = await self._prompts.ready(self._family.requests(question, steps, first))
+        longest = max((len(ready.prompt) + ready.generated for ready in requests), default=0)
+        if longest > context:
             raise QuestionTooLong(
-                f"Question and steps take {longest} tokens to score; the {self._engine.title} takes "
-                f"{opened.context} in all.",
+                f"Question and steps take {longest} tokens to score; the {self._engine.title} takes {context} in all.",
                 hint="Shorten the question or lower max_completion_tokens.",
                 param="messages",
             )
         return requests
 
-    async def _step(self, text: str) -> tuple[int, ...]:
-        bare = self._family.step(text)
-        return await self._tokenizer.text(bare) if bare else ()
+    async def _read(self, ready: Ready, bill: Bill) -> Answer:
+        return await READINGS[type(ready.request)](self._engine, ready, bill)
 
-    async def _read(self, request: NextToken, bill: Bill) -> tuple[float, ...]:
-        """Return the log-probabilities of the request's labels."""
-        request_id = new_request_id()
-        # A task of its own: when this one is cancelled, the answer to the abort can still be read.
-        asking = asyncio.create_task(self._ask(request, request_id, bill))
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            await self._engine.aborts.end(request_id, lambda: asyncio.shield(asking))
-            raise
-        finally:
-            if not asking.done():
-                asking.cancel()
-                await asyncio.wait({asking})
 
-    async def _ask(self, request: NextToken, request_id: str, bill: Bill) -> tuple[float, ...]:
-        body = {
-            "prompt": request.prompt,
-            "max_tokens": 1,
-            # What is sampled is thrown away; temperature 1 leaves even processed log-probabilities alone.
-            **sampling_body(Sampling(temperature=1.0)),
-            "logprobs": len(request.labels),
-            "logprob_token_ids": request.labels,
-            "return_tokens_as_token_ids": True,
-        }
-        answer = await self._engine.post("/v1/completions", body, request_id=request_id)
-        if (told := billed(answer.get("usage"))) is not None:
-            put(told, bill)
-        try:
-            choice = answer["choices"][0]
-            if choice.get("finish_reason") == "abort":
-                raise aborted(self._engine.title)
-            top: dict[str, Any] = choice["logprobs"]["top_logprobs"][0]
-            logprobs = tuple(float(top[f"token_id:{label}"]) for label in request.labels)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as cause:
-            raise self._no_labels() from cause
-        if not all(isfinite(logprob) for logprob in logprobs):
-            raise self._no_labels()
-        return logprobs
-
-    def _no_labels(self) -> MullError:
-        return unusable(
-            self._engine.title,
-            "did not give the log-probabilities of both labels",
-            hint="It must be a vLLM that knows logprob_token_ids; `mull doctor` shows what it does.",
-        )
+def _price(ready: Ready) -> int:
+    """What counts: a judge's critiques are paid for, the one token by which a label is read is not."""
+    return len(ready.prompt) + (ready.generated if isinstance(ready.request, Critique) else 0)
 
 
 def _sum(bills: Sequence[Bill]) -> Bill:

@@ -22,13 +22,13 @@ class EngineTokenizer:
         self._asked: dict[object, asyncio.Task[tuple[int, ...]]] = {}
         self._waiting: dict[object, int] = {}
 
-    async def chat(self, messages: Messages) -> tuple[int, ...]:
-        """Return a chat under the engine's template, ready for the assistant's turn.
+    async def chat(self, messages: Messages, *, reply: bool = True) -> tuple[int, ...]:
+        """Return a chat under the engine's template, with `reply` ready for the assistant's turn.
 
         Raises `InvalidRequest` where the template refuses the messages, or the engine's own errors.
         """
-        key = tuple((message["role"], message["content"]) for message in messages)
-        body = {"messages": list(messages), "add_generation_prompt": True}
+        key = (reply, *((message["role"], message["content"]) for message in messages))
+        body = {"messages": list(messages), "add_generation_prompt": reply}
         return await self._ids(key, body, bad_request=InvalidRequest)
 
     async def text(self, text: str, *, special: bool = False) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from service.metrics import Metrics
 ENDPOINTS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
+    "/v1/score": "score",
     "/v1/models": "models",
     "/v1/strategies": "strategies",
     "/healthz": "healthz",

@@ -24,7 +24,9 @@ from service.gateway.reply import (
     text_completion,
 )
 from service.gateway.schema import Ask, ChatAsk, CompletionAsk
-from service.gateway.searching import Gateway, answer
+from service.gateway.score_ask import score_plan
+from service.gateway.score_reply import ScoreList, score_list
+from service.gateway.searching import Gateway, answer, scores
 from service.search.request import SearchResult
 
 Shape = Callable[[SearchResult, MullReply, str], ChatCompletion | TextCompletion]
@@ -58,6 +60,20 @@ def endpoints(gateway: Gateway) -> APIRouter:
     async def completions(request: Request) -> Response:
         """Continue a text by a search, without a chat template; otherwise like `/v1/chat/completions`."""
         return await _complete(gateway, request, CompletionAsk, text_completion)
+
+    @router.post("/v1/score", response_model=ScoreList, responses=_FAILURES)
+    async def score(request: Request) -> Response:
+        """Have the reward model judge given solutions: a score for each step, or for each whole answer.
+
+        All of them are scored, or the request fails. What has been scored before is remembered, and not paid for again.
+        """
+        arrived = time.monotonic()
+        settings = gateway.settings
+        planned = score_plan(await read_json(request, settings.gateway.max_body_bytes), settings)
+        found = await scores(gateway, planned, request, arrived)
+        seconds = time.monotonic() - arrived
+        body = score_list(found, planned.request, settings, trace_id=trace(request).id, seconds=seconds)
+        return JSONResponse(body.model_dump(mode="json"))
 
     @router.get("/v1/models")
     async def models() -> Response:

@@ -9,8 +9,13 @@ from pydantic import BaseModel
 
 from service.gateway.catalogue import CatalogueAsk
 from service.gateway.schema import ChatAsk, CompletionAsk
+from service.gateway.score_ask import ScoreAsk
 
-_BODIES: dict[str, type[BaseModel]] = {"/v1/chat/completions": ChatAsk, "/v1/completions": CompletionAsk}
+_BODIES: dict[str, type[BaseModel]] = {
+    "/v1/chat/completions": ChatAsk,
+    "/v1/completions": CompletionAsk,
+    "/v1/score": ScoreAsk,
+}
 _QUERIES: dict[str, type[BaseModel]] = {"/v1/strategies": CatalogueAsk}
 
 

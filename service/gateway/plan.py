@@ -11,7 +11,7 @@ from service.gateway.explain import explain
 from service.gateway.schema import Ask, ChatAsk, ChatMessage, CompletionAsk
 from service.gateway.unsupported import without_off_values
 from service.search.check import check_sampling, check_strategy
-from service.search.request import Budget, Message, SamplingSpec, SearchRequest
+from service.search.request import Message, SamplingSpec, SearchRequest
 from service.settings import Effort, Limits, PublicModel, ReasoningEffort, Settings
 from strategies.registry import StrategySpec
 
@@ -37,16 +37,15 @@ def plan(data: Mapping[str, Any], kind: type[Ask], settings: Settings) -> Plan:
         ask = kind.model_validate(without_off_values(data), strict=True)
     except ValidationError as error:
         raise explain(error, kind) from None
-    model = settings.models.get(ask.model)
-    if model is None:
-        known = ", ".join(settings.models)
-        raise UnknownModel(f"There is no model {ask.model!r}.", hint=f"Known: {known}.", param="model")
+    model = known_model(ask.model, settings)
     strategy = _strategy(ask, model)
     _check_size(strategy, settings.limits)
-    judged = model.reward is not None
-    score = check_strategy(strategy, ask.mull.score, model=ask.model, judged=judged, returned=ask.n or 1)
+    reward = settings.reward_of(ask.model)
+    reads = reward.family.reads if reward is not None else None
+    score = check_strategy(strategy, ask.mull.score, model=ask.model, reads=reads, returned=ask.n or 1)
     sampling, warnings = check_sampling(strategy, _sampling(ask))
-    budget = _budget(ask, settings.limits)
+    budget = ask.mull.budget
+    check_deadline(budget.deadline_ms, settings.limits)
     request = SearchRequest(
         model=ask.model,
         messages=_messages(ask, settings.limits),
@@ -62,6 +61,37 @@ def plan(data: Mapping[str, Any], kind: type[Ask], settings: Settings) -> Plan:
     )
     deadline_ms = budget.deadline_ms or settings.limits.default_deadline_ms
     return Plan(request, deadline_ms / 1000, "candidates" in ask.mull.include, warnings)
+
+
+def known_model(name: str, settings: Settings) -> PublicModel:
+    """Return the public model of that name; raises `UnknownModel`."""
+    model = settings.models.get(name)
+    if model is None:
+        known = ", ".join(settings.models)
+        raise UnknownModel(f"There is no model {name!r}.", hint=f"Known: {known}.", param="model")
+    return model
+
+
+def check_deadline(deadline_ms: int | None, limits: Limits) -> None:
+    """Raise `InvalidRequest` for a deadline that this server does not allow."""
+    if deadline_ms is not None and deadline_ms > limits.deadline_ms:
+        raise InvalidRequest(
+            f"A deadline of {deadline_ms} ms is later than this server allows: {limits.deadline_ms} ms.",
+            hint="Ask for less, or raise limits.deadline_ms.",
+            param="mull.budget.deadline_ms",
+        )
+
+
+def check_question(question: str, length: int, param: str, limits: Limits) -> None:
+    """Raise `InvalidRequest` for an empty question, `QuestionTooLong` for one of too many characters (`length`)."""
+    if not question.strip():
+        raise InvalidRequest("The question is empty.", hint="Write what is to be solved.", param=param)
+    if length > limits.question_chars:
+        raise QuestionTooLong(
+            f"{length} characters are more than this server reads: {limits.question_chars}.",
+            hint="Shorten the question, or raise limits.question_chars.",
+            param=param,
+        )
 
 
 def _strategy(ask: Ask, model: PublicModel) -> StrategySpec:
@@ -114,17 +144,6 @@ def _token_cap(ask: Ask) -> int | None:
     return ask.max_tokens
 
 
-def _budget(ask: Ask, limits: Limits) -> Budget:
-    budget = ask.mull.budget
-    if budget.deadline_ms is not None and budget.deadline_ms > limits.deadline_ms:
-        raise InvalidRequest(
-            f"A deadline of {budget.deadline_ms} ms is later than this server allows: {limits.deadline_ms} ms.",
-            hint="Ask for less, or raise limits.deadline_ms.",
-            param="mull.budget.deadline_ms",
-        )
-    return budget
-
-
 def _messages(ask: Ask, limits: Limits) -> tuple[Message, ...]:
     if not isinstance(ask, ChatAsk):
         return ()
@@ -133,7 +152,7 @@ def _messages(ask: Ask, limits: Limits) -> tuple[Message, ...]:
         raise InvalidRequest(
             f"The last message is the {last.role}'s.", hint="End with the user's question.", param="messages"
         )
-    _check_question(last.content, sum(len(m.content) for m in ask.messages), "messages", limits)
+    check_question(last.content, sum(len(m.content) for m in ask.messages), "messages", limits)
     return tuple(_message(m) for m in ask.messages)
 
 
@@ -146,16 +165,5 @@ def _message(message: ChatMessage) -> Message:
 def _prompt(ask: Ask, limits: Limits) -> str | None:
     if not isinstance(ask, CompletionAsk):
         return None
-    _check_question(ask.prompt, len(ask.prompt), "prompt", limits)
+    check_question(ask.prompt, len(ask.prompt), "prompt", limits)
     return ask.prompt
-
-
-def _check_question(question: str, length: int, param: str, limits: Limits) -> None:
-    if not question.strip():
-        raise InvalidRequest("The question is empty.", hint="Write what is to be solved.", param=param)
-    if length > limits.question_chars:
-        raise QuestionTooLong(
-            f"{length} characters are more than this server reads: {limits.question_chars}.",
-            hint="Shorten the question, or raise limits.question_chars.",
-            param=param,
-        )

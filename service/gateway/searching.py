@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,9 +13,11 @@ from service.cache import Outcome, ResultCache
 from service.errors import NoAnswer
 from service.gateway.plan import Plan
 from service.gateway.readiness import Readiness
+from service.gateway.score_ask import ScorePlan
 from service.gateway.workers import Workers
 from service.metrics import Metrics
 from service.search.request import SearchResult
+from service.search.score_request import ScoreResult
 from service.settings import Settings
 
 GRACE_S = 1.0
@@ -50,21 +52,35 @@ async def answer(gateway: Gateway, plan: Plan, request: Request, arrived: float)
     if result is not None:
         return result, outcome
     with gateway.metrics.searches_in_flight.track_inprogress():
-        result = await _unless_gone(request.receive, _search(gateway.workers, plan, arrived))
+        result = await _unless_gone(
+            request.receive,
+            _in_time(lambda left: gateway.workers.search(plan.request, left), plan.deadline_s, arrived),
+        )
     gateway.metrics.searched(plan.request.strategy.name, result)
     await gateway.cache.put(plan.request, result)
     return result, outcome
 
 
-async def _search(workers: Workers, plan: Plan, arrived: float) -> SearchResult:
-    left = max(0.0, plan.deadline_s - (time.monotonic() - arrived))
+async def scores(gateway: Gateway, plan: ScorePlan, request: Request, arrived: float) -> ScoreResult:
+    """Return the scores that `plan` asks for. `arrived` and what is raised are those of `answer`."""
+    result = await _unless_gone(
+        request.receive,
+        _in_time(lambda left: gateway.workers.score(plan.request, left), plan.deadline_s, arrived),
+    )
+    gateway.metrics.scored(result.usage)
+    return result
+
+
+async def _in_time(ask: Callable[[float], Awaitable[T]], deadline_s: float, arrived: float) -> T:
+    """Return what `ask` returns, which is told how many seconds are left."""
+    left = max(0.0, deadline_s - (time.monotonic() - arrived))
     try:
         async with asyncio.timeout(left + GRACE_S):
-            return await workers.search(plan.request, left)
+            return await ask(left)
     except TimeoutError:
         raise NoAnswer(
-            f"The deadline of {plan.deadline_s:g} s passed before the workers answered.",
-            hint="Raise mull.budget.deadline_ms, or ask for fewer samples.",
+            f"The deadline of {deadline_s:g} s passed before the workers answered.",
+            hint="Raise mull.budget.deadline_ms, or ask for less.",
             param="mull.budget.deadline_ms",
         ) from None
 

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 import ray
 from ray import serve
@@ -17,19 +18,26 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from service.errors import EngineUnavailable, MullError, Overloaded, from_wire
-from service.search.request import SearchRequest, SearchResult, WorkerReply
+from service.search.request import RewardUsage, SearchRequest, SearchResult, WorkerReply
+from service.search.score_request import ScoreReply, ScoreRequest, ScoreResult
 from service.worker import APPLICATION
 
 _WORTH_A_RETRY_S = 1.0
 _CONNECTING_S = 5.0
 _log = logging.getLogger("mull.gateway")
 
+T = TypeVar("T")
+
 
 class Workers(Protocol):
-    """Where searches run. Both calls raise `MullError` and its children, and nothing else."""
+    """Where searches run. All calls raise `MullError` and its children, and nothing else."""
 
     async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
         """Search for at most `deadline_s` seconds from now. Cancelling the call stops the search."""
+        ...
+
+    async def score(self, request: ScoreRequest, deadline_s: float) -> ScoreResult:
+        """Score solutions for at most `deadline_s` seconds from now. Cancelling the call stops the scoring."""
         ...
 
     async def ready(self) -> list[MullError]:
@@ -51,16 +59,22 @@ class RayWorkers:
         A replica that dies under a search is replaced by Ray; the search is asked once more where time and budget are
         left. What the lost replica had reserved counts as spent: of a limited budget that is all.
         """
-        due = asyncio.get_running_loop().time() + deadline_s
-        try:
-            return _told(await self._call("search", request.model_dump(), deadline_s))
-        except _WorkerLost:
-            left = due - asyncio.get_running_loop().time()
-            limited = request.budget.policy_tokens is not None or request.budget.reward_tokens is not None
-            if limited or left < _WORTH_A_RETRY_S:
-                raise
-            _log.warning("a worker was lost during a search: asking another one")
-            return _after_a_loss(_told(await self._call("search", request.model_dump(), left)))
+        limited = request.budget.policy_tokens is not None or request.budget.reward_tokens is not None
+        reply, lost = await self._asked("search", request.model_dump(), deadline_s, limited=limited)
+        told = WorkerReply.model_validate(reply)
+        result = _result(told.result, told.error)
+        return _after_a_loss(result) if lost else result
+
+    async def score(self, request: ScoreRequest, deadline_s: float) -> ScoreResult:
+        """Score solutions for at most `deadline_s` seconds from now. Cancelling the call stops the scoring.
+
+        A replica that dies meanwhile is treated as in a search.
+        """
+        limited = request.budget.reward_tokens is not None
+        reply, lost = await self._asked("score", request.model_dump(), deadline_s, limited=limited)
+        told = ScoreReply.model_validate(reply)
+        result = _result(told.result, told.error)
+        return result.model_copy(update={"usage": _estimated(result.usage)}) if lost else result
 
     async def ready(self) -> list[MullError]:
         """Have every engine generate or score once; return what went wrong, nothing if all of them did."""
@@ -69,6 +83,20 @@ class RayWorkers:
     async def connect(self) -> None:
         """Connect now rather than at the first call; raises `EngineUnavailable`."""
         await self._handle()
+
+    async def _asked(
+        self, method: str, request: Mapping[str, Any], deadline_s: float, *, limited: bool
+    ) -> tuple[Any, bool]:
+        """Return a worker's reply, and whether another worker was lost on the way to it."""
+        due = asyncio.get_running_loop().time() + deadline_s
+        try:
+            return await self._call(method, request, deadline_s), False
+        except _WorkerLost:
+            left = due - asyncio.get_running_loop().time()
+            if limited or left < _WORTH_A_RETRY_S:
+                raise
+            _log.warning("a worker was lost during a %s: asking another one", method)
+            return await self._call(method, request, left), True
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         handle = await self._handle()
@@ -104,25 +132,27 @@ class RayWorkers:
             ) from None
 
 
-def _told(reply: Any) -> SearchResult:
-    told = WorkerReply.model_validate(reply)
-    if told.result is None:
-        raise from_wire(told.error or {"class": "", "message": "A worker sent an empty reply.", "hint": ""})
-    return told.result
+def _result(result: T | None, error: dict[str, Any] | None) -> T:
+    if result is None:
+        raise from_wire(error or {"class": "", "message": "A worker sent an empty reply.", "hint": "", "param": None})
+    return result
 
 
 def _after_a_loss(result: SearchResult) -> SearchResult:
     """Say that more was spent than anybody knows."""
     usage = result.usage
     policy = usage.policy.model_copy(update={"estimated": True})
-    reward = usage.reward.model_copy(update={"estimated": True})
     warning = "A search worker was lost on the way: what it had spent before is not in the usage."
     return result.model_copy(
         update={
-            "usage": usage.model_copy(update={"policy": policy, "reward": reward}),
+            "usage": usage.model_copy(update={"policy": policy, "reward": _estimated(usage.reward)}),
             "warnings": (*result.warnings, warning),
         }
     )
+
+
+def _estimated(usage: RewardUsage) -> RewardUsage:
+    return usage.model_copy(update={"estimated": True})
 
 
 class _WorkerLost(EngineUnavailable):

@@ -1,5 +1,6 @@
 """What makes no search: contradictions between a strategy, its scores, its sampling and the models that there are."""
 
+from reward_models.protocol import Reads
 from service.errors import InvalidRequest
 from service.search.request import SamplingSpec
 from strategies.spec import ScoreSpec, Spec
@@ -8,20 +9,28 @@ AS_GOOD_AS_GREEDY = 0.01
 """Temperatures below this: vLLM rounds them to 0 or up to this, and samples hardly differ any more."""
 
 
-def check_strategy(strategy: Spec, score: ScoreSpec | None, *, model: str, judged: bool, returned: int) -> ScoreSpec:
+def check_strategy(
+    strategy: Spec, score: ScoreSpec | None, *, model: str, reads: Reads | None, returned: int
+) -> ScoreSpec:
     """Return how candidates are scored, the default where `score` is `None`.
 
-    `judged` says whether `model` has a reward model, `returned` how many distinct answers are wanted. Raises
-    `InvalidRequest` where a search cannot be made of all this.
+    `reads` is what the reward model of `model` reads at once, `None` where it has none, `returned` how many distinct
+    answers are wanted. Raises `InvalidRequest` where a search cannot be made of all this.
     """
     if score is not None and not strategy.needs_scores:
         raise InvalidRequest(f"{strategy.name} uses no scores.", hint="Leave `mull.score` out.", param="mull.score")
     score = score or ScoreSpec()
-    if strategy.needs_scores and score.needs_reward_model and not judged:
+    if strategy.needs_scores and score.needs_reward_model and reads is None:
         raise InvalidRequest(
             f"{strategy.name} needs a reward model, and {model!r} has none.",
             hint="Use majority_vote, judge by the policy's own log-probabilities "
             '(`"score": {"source": "self_certainty@20"}`), or add a reward model.',
+            param="mull.strategy",
+        )
+    if strategy.stepwise and score.needs_reward_model and reads == "answer":
+        raise InvalidRequest(
+            f"{strategy.name} wants a score after each step, and the reward model of {model!r} scores whole solutions.",
+            hint="Use best_of_n, or a process reward model: `mull reward presets` lists some.",
             param="mull.strategy",
         )
     if not 1 <= returned <= strategy.candidates:

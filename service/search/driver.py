@@ -2,18 +2,19 @@
 
 import asyncio
 from asyncio import Task
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
 
 from service.errors import QuestionTooLong
 from service.search.ledger import Account, BudgetExhausted
+from service.search.memo import ScoreMemo
 from service.search.past import NOTHING, Past
 from service.search.ports import AnswerReader, Bill, Policy, Scorer
-from service.search.scoring import StepScores
+from service.search.scoring import StepScores, charge
 from service.search.slots import Slots
 from service.search.streams import Stream, Streams
+from service.search.tasks import Tasks
 from service.search.terms import Terms
 from service.search.trace import Grown, Judged, Record, Stopped, Told, Wished
 from service.search.usage import Counter
@@ -21,9 +22,11 @@ from strategies.protocol import (
     Action,
     Cancel,
     Cancelled,
+    Ended,
     Event,
     Finish,
     Path,
+    Paused,
     Refused,
     Sample,
     Score,
@@ -31,20 +34,20 @@ from strategies.protocol import (
     Strategy,
 )
 
-T = TypeVar("T")
-BILLING_S = 0.7
-"""How long after its deadline a search waits for bills at most; a gateway gives its worker 1 s."""
-
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What a search runs on. The slots bound what all searches of a worker together have in flight."""
+    """What a search runs on. The slots bound what all searches of a worker together have in flight.
+
+    `memo` holds the scores of all of them; without one a search remembers its own.
+    """
 
     policy: Policy
     policy_slots: Slots
     reader: AnswerReader
     scorer: Scorer | None
     reward_slots: Slots
+    memo: ScoreMemo | None = None
 
 
 class Driver:
@@ -72,15 +75,15 @@ class Driver:
         self._deadline = terms.deadline
         self._begun = asyncio.get_running_loop().time()
         self._inbox: asyncio.Queue[Event | Exception | None] = asyncio.Queue()  # None: more can be started
-        self._tasks: set[Task[Any]] = set()
+        self._tasks = Tasks()
         self._asked: dict[Path, int] = {}
         self._scorings: dict[Path, list[Task[None]]] = {}
+        self._unread: set[Path] = set()
+        self._whole_solutions = engines.scorer is not None and engines.scorer.reads == "solution"
         self._exhausted: str | None = None
         self._finish: str | None = None
         self._policy_account = policy_account
         self._reward_account = reward_account
-        for record in past.bills:
-            self._pay(record)
         self._streams = Streams(
             terms,
             engines.policy,
@@ -89,7 +92,7 @@ class Driver:
             policy_account,
             past,
             tell=self._inbox.put_nowait,
-            spawn=lambda work: self._spawn(self._report(work)),
+            spawn=lambda work: self._tasks.spawn(self._report(work)),
             paid=self._grown,
             room=lambda: self._inbox.put_nowait(None),
         )
@@ -100,10 +103,13 @@ class Driver:
                 engines.scorer,
                 engines.reward_slots.share(),
                 reward_account,
-                self._spawn,
+                self._tasks.spawn,
                 self._judged,
                 dict(past.scores),
+                engines.memo or ScoreMemo(),
             )
+        for record in past.bills:
+            self._pay(record)
 
     async def run(self) -> str:
         """Search until the strategy finishes, and return why it stopped.
@@ -119,7 +125,7 @@ class Driver:
                 raise
             reason = "deadline"
         finally:
-            await self._close()
+            await self._tasks.close(self._deadline)
         self.records.append(Stopped(self._now(), reason))
         return reason
 
@@ -129,7 +135,7 @@ class Driver:
             if self._inbox.empty():
                 # Only now: nothing is started that what has already happened makes pointless.
                 self._streams.start()
-                if not self._tasks and self._inbox.empty():
+                if self._tasks.none and self._inbox.empty():
                     raise RuntimeError(f"{type(self._strategy).__name__} neither finished nor asked for anything")
             event = await self._inbox.get()
             if event is None:
@@ -138,6 +144,8 @@ class Driver:
                 raise event
             self.records.append(Told(self._now(), event))
             self._apply(self._strategy.on(event))
+            if isinstance(event, Ended | Paused) and event.node in self._unread:
+                self._score(event.node)
         exhausted = self._policy_account.name if self._streams.exhausted else self._exhausted
         return exhausted or self._finish
 
@@ -161,13 +169,18 @@ class Driver:
         first = self._asked.get(node, inherited)
         if first == len(steps):
             return
+        if self._whole_solutions and self._streams.is_growing(node):
+            # To read all steps costs no more than to read the last one: once, when all are there.
+            self._unread.add(node)
+            return
+        self._unread.discard(node)
         self._asked[node] = len(steps)
         known = self._scores.remembered(steps, first)
         if known is not None:
             self._inbox.put_nowait(Scored(node, first - inherited, known))
             return
         work = partial(self._score_steps, self._scores, node, tuple(steps), first, inherited)
-        self._scorings.setdefault(node, []).append(self._spawn(self._report(work)))
+        self._scorings.setdefault(node, []).append(self._tasks.spawn(self._report(work)))
 
     async def _score_steps(
         self, scores: StepScores, node: Path, steps: tuple[str, ...], first: int, inherited: int
@@ -184,6 +197,7 @@ class Driver:
             self._inbox.put_nowait(Scored(node, first - inherited, values))
 
     def _cancel(self, node: Path, forgo: bool) -> None:
+        self._unread.discard(node)
         for task in self._scorings.pop(node, []):
             task.cancel()
         if self._streams.cancel(node, forgo=forgo):
@@ -197,9 +211,9 @@ class Driver:
         self.counter.grown(node, stream.bill)
         self.records.append(record)
 
-    def _judged(self, bill: Bill) -> None:
-        self.counter.judged(bill)
-        self.records.append(Judged(self._now(), bill))
+    def _judged(self, bill: Bill, remembered: int) -> None:
+        self.counter.judged(bill, remembered)
+        self.records.append(Judged(self._now(), bill, remembered=remembered))
 
     def _pay(self, record: Grown | Judged) -> None:
         """Take over what an earlier run has paid."""
@@ -208,9 +222,10 @@ class Driver:
             case Grown(_, node, bill=bill):
                 self.counter.grown(node, bill)
                 self._policy_account.spent += bill.generated
-            case Judged(_, bill):
-                self.counter.judged(bill)
-                self._reward_account.spent += bill.prompt
+            case Judged(_, bill, remembered=remembered):
+                self.counter.judged(bill, remembered)
+                if self._scores is not None:
+                    self._reward_account.spent += charge(bill, self._scores.scorer.reads)
 
     # --- tasks ---
 
@@ -220,35 +235,6 @@ class Driver:
             await work()
         except Exception as error:
             self._inbox.put_nowait(error)
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it raises it; asyncio need not log it again
-
-    async def _close(self) -> None:
-        """Cancel what is left, all at once, and wait until the engines have said what it has cost.
-
-        The answer is not held up for that much beyond the deadline: being cancelled again, a request is closed at once.
-        """
-        tasks = list(self._tasks)
-        for task in tasks:
-            if not task.cancelling():  # what was cancelled before is being billed already
-                task.cancel()
-        try:
-            if tasks:
-                left = self._deadline - asyncio.get_running_loop().time()
-                await asyncio.wait(tasks, timeout=max(0.0, left) + BILLING_S)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() - self._begun

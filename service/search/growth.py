@@ -14,13 +14,15 @@ class Growth:
     """A solution from the question to the end of `node`: what its ancestors wrote, and what its own stream adds.
 
     The first `inherited_steps` and `inherited_tokens` are the ancestors'. `max_steps` is how many the stream was asked
-    for, `None` for all. `certainty` is there where the policy's log-probabilities are to be judged.
+    for, `None` for all. `certainty` is there where the policy's log-probabilities are to be judged. `whole`: it is one
+    step, which only the end of the stream completes.
     """
 
     node: Path
     splitter: StepSplitter
     certainty: Certainty | None = None
     max_steps: int | None = None
+    whole: bool = False
     steps: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     inherited_steps: int = 0
@@ -29,7 +31,8 @@ class Growth:
     def fork(self, node: Path, certainty: Certainty | None, max_steps: int | None) -> "Growth":
         """Return the growth of a stream that goes on from here."""
         steps, token_ids = list(self.steps), list(self.token_ids)
-        return Growth(node, self.splitter.fork(), certainty, max_steps, steps, token_ids, len(steps), len(token_ids))
+        inherited = len(steps), len(token_ids)
+        return Growth(node, self.splitter.fork(), certainty, max_steps, self.whole, steps, token_ids, *inherited)
 
     @property
     def own_tokens(self) -> int:
@@ -43,7 +46,8 @@ class Growth:
 
     def take(self, text: str) -> list[str]:
         """Take more text in and return the steps that it completes."""
-        return self._keep(self.splitter.feed(text))
+        steps = self.splitter.feed(text)
+        return [] if self.whole else self._keep(steps)
 
     def take_chunk(self, chunk: Chunk) -> list[str]:
         """Take a piece of the stream in and return the steps that it completes.
@@ -57,8 +61,8 @@ class Growth:
 
     def take_rest(self) -> list[str]:
         """Return the step that only the end of the stream has completed, if there is one."""
-        last = self.splitter.rest()
-        return self._keep([last] if last else [])
+        last = self.splitter.solution if self.whole else self.splitter.rest()
+        return self._keep([last] if last.strip() else [])
 
     def paused(self) -> Paused:
         """Return the event of the pause after the last step that was asked for."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from reward_models.protocol import Reads
 from strategies.protocol import Answer
 
 
@@ -115,6 +116,14 @@ class Scorer(Protocol):
 
     Raises `EngineError` and its children, and `QuestionTooLong` where question and steps do not fit its context.
     """
+
+    @property
+    def reads(self) -> Reads:
+        """What one request reads: a step, a whole solution step by step, or one score for a whole answer.
+
+        Where it is an "answer", the one step that is asked about is the whole solution.
+        """
+        ...
 
     async def price(self, question: str, steps: Sequence[str], first: int) -> int:
         """Return how many tokens `score` would submit, without submitting any."""

@@ -37,8 +37,8 @@ def replay(trace: Sequence[Record]) -> SearchResult:
             case Grown(_, node, bill=bill):
                 counter.grown(node, bill)
                 bills += [record] if record.past else []
-            case Judged(_, bill):
-                counter.judged(bill)
+            case Judged(_, bill, remembered=remembered):
+                counter.judged(bill, remembered)
                 bills += [record] if record.past else []
             case _:
                 pass

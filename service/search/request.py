@@ -25,7 +25,7 @@ class Budget(Wire):
     """Limits of one search; `None` is no limit. The deadline counts from the request's arrival at the gateway."""
 
     policy_tokens: int | None = Field(None, ge=1, description="Most tokens the policy may generate, kept or not.")
-    reward_tokens: int | None = Field(None, ge=1, description="Most tokens that may be submitted for scoring.")
+    reward_tokens: int | None = Field(None, ge=1, description="Most tokens submitted for scoring or written by judges.")
     deadline_ms: int | None = Field(None, ge=1, description="After this the best answer so far is returned.")
     parallel: int | None = Field(None, ge=1, description="Most streams of one search in flight.")
 
@@ -87,14 +87,16 @@ class PolicyUsage(Wire):
 
 
 class RewardUsage(Wire):
-    """Reward tokens: `submitted` for scoring, of them `cached` (`None`: not told), and `generated` to read labels.
+    """Reward tokens: `submitted` for scoring, of them `cached` (`None`: not told), and `generated`: labels, critiques.
 
+    `remembered` counts scores, not tokens: those that another search had asked for, and that cost this one nothing.
     `estimated` is true where the engine could not tell what a call that was cut off has cost: all of it is counted.
     """
 
     submitted: int
     cached: int | None
     generated: int
+    remembered: int = 0
     estimated: bool
 
 

@@ -60,7 +60,7 @@ def _paid_before(question: int, past: Past) -> SearchUsage:
         if isinstance(record, Grown):
             counter.grown(record.node, record.bill)
         else:
-            counter.judged(record.bill)
+            counter.judged(record.bill, record.remembered)
     return counter.usage(set())
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reward_models.protocol import Reads
 from service.search.ports import Bill, Chunk, Sampling, TokenLogprobs
 from service.search.seeds import place_seed
 from strategies.protocol import Answer
@@ -122,6 +123,7 @@ class ScriptedScorer:
 
     scores: Mapping[str, float]
     pause: Callable[[], float] = lambda: 0.0
+    reads: Reads = "step"
     asked: list[tuple[str, ...]] = field(default_factory=list)
     bills: list[Bill] = field(default_factory=list)
 

@@ -42,6 +42,7 @@ async def search(
     logprobs = request.score.logprobs if request.strategy.needs_scores else None
     if logprobs is None and request.strategy.prior:
         logprobs = 0
+    judged = request.strategy.needs_scores and request.score.needs_reward_model
     terms = Terms(
         prompt=prompt,
         question=request.question,
@@ -51,8 +52,9 @@ async def search(
         max_tokens=_candidate_cap(request, settings.sampling, len(prompt), engines.policy.context),
         parallel=request.budget.parallel,
         deadline=deadline,
-        eager=request.strategy.needs_scores and request.score.needs_reward_model,
+        eager=judged,
         certainty=partial(Certainty, logprobs) if logprobs is not None else None,
+        whole=judged and engines.scorer is not None and engines.scorer.reads == "answer",
     )
     strategy = request.strategy.build(request.score, returned=request.n, seed=request.seed)
     driver = Driver(

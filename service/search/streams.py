@@ -87,7 +87,7 @@ class Streams:
         self._spawn = spawn
         self._paid = paid
         self._room = room
-        self._growths: dict[Path, Growth] = {(): Growth((), StepSplitter(terms.form))}
+        self._growths: dict[Path, Growth] = {(): Growth((), StepSplitter(terms.form), whole=terms.whole)}
         self._waiting: deque[Sample] = deque()
         self._open: dict[Path, Stream] = {}
         self._longest = 0
@@ -97,6 +97,10 @@ class Streams:
         """Return the finished steps from the question to the end of `node`, and how many are its ancestors'."""
         growth = self._growths[node]
         return growth.steps, growth.inherited_steps
+
+    def is_growing(self, node: Path) -> bool:
+        """Whether more may be written of `node`."""
+        return node in self._open or any(sample.node == node for sample in self._waiting)
 
     def want(self, sample: Sample) -> None:
         """Take up a stream: from what an earlier run wrote of it, or from the end of its parent.
@@ -118,8 +122,9 @@ class Streams:
         over = writing.is_over(self._terms.max_tokens - growth.inherited_tokens)
         if writing.ended is not None and over:
             growth.token_ids.extend(writing.token_ids)
-            growth.steps.extend(writing.steps)
-            self._tell_steps(growth, writing.steps)
+            steps = ["".join(writing.steps)] if growth.whole else writing.steps
+            growth.steps.extend(steps)
+            self._tell_steps(growth, steps)
             self._tell(writing.ended)
             return
         paused = writing.paused if sample.max_steps is not None else None

@@ -12,7 +12,8 @@ from strategies.certainty import Certainty
 class Terms:
     """`max_tokens` caps each candidate; `deadline` is on the event loop's clock; `eager`: its steps are waited for.
 
-    `certainty` makes what judges a candidate by the policy's own log-probabilities, where that is wanted.
+    `certainty` makes what judges a candidate by the policy's own log-probabilities, where that is wanted. `whole`: a
+    solution is told as one step when it has ended, since it is judged as a whole.
     """
 
     prompt: tuple[int, ...]
@@ -25,3 +26,4 @@ class Terms:
     deadline: float
     eager: bool = True
     certainty: Callable[[], Certainty] | None = None
+    whole: bool = False

@@ -77,11 +77,12 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One call to the reward model: what it cost."""
+    """One call to the reward model, and what it cost; or none where so many scores were `remembered`."""
 
     at: float
     bill: Bill
     past: bool = False
+    remembered: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Counter:
     reward_submitted: int = 0
     reward_cached: int | None = 0
     reward_generated: int = 0
+    reward_remembered: int = 0
     reward_estimated: bool = False
 
     def grown(self, node: Path, bill: Bill) -> None:
@@ -31,12 +32,13 @@ class Counter:
         self.cached = _plus(self.cached, bill.cached)
         self.estimated |= not bill.exact
 
-    def judged(self, bill: Bill) -> None:
-        """Count one call to the reward model."""
+    def judged(self, bill: Bill, remembered: int = 0) -> None:
+        """Count one call to the reward model, or that so many scores were remembered."""
         self.reward_submitted += bill.prompt
         self.reward_cached = _plus(self.reward_cached, bill.cached)
         self.reward_generated += bill.generated
         self.reward_estimated |= not bill.exact
+        self.reward_remembered += remembered
 
     def written(self, node: Path) -> int:
         """Return how many tokens it took to write the solution that ends at `node`."""
@@ -57,6 +59,7 @@ class Counter:
             submitted=self.reward_submitted,
             cached=self.reward_cached,
             generated=self.reward_generated,
+            remembered=self.reward_remembered,
             estimated=self.reward_estimated,
         )
         return SearchUsage(prompt=self.question, policy=policy, reward=reward)

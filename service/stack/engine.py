@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from service.settings import Engine
+from reward_models.presets import PRESETS
+from service.settings import Engine, RewardSettings
 from service.stack import cpu
 
 Profile = Literal["cpu", "gpu"]
@@ -30,10 +31,17 @@ def engine_command(engine: Engine, *, port: int, profile: Profile, on_card: int)
     # Requests can be aborted by name, and then tell what they have cost; a closed connection tells nothing.
     command += ["--enable-scale-out"]
     if profile == "cpu":
-        command += cpu.FLAGS
+        command += [*cpu.FLAGS, *cpu.cache_flags(_cached_per_prompt(engine))]
     else:
         command += ["--gpu-memory-utilization", f"{GPU_MEMORY / on_card:.2f}"]
-    return [*command, *engine.flags]
+    return [*command, *engine.arguments]
+
+
+def _cached_per_prompt(engine: Engine) -> int:
+    """Return how many numbers vLLM keeps of the longest prompt; 0 where that is not known."""
+    if isinstance(engine, RewardSettings) and engine.preset is not None:
+        return PRESETS[engine.preset].cached_per_prompt
+    return 0
 
 
 def engine_environment(engine: Engine, profile: Profile) -> Mapping[str, str]:

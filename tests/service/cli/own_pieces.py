@@ -21,6 +21,8 @@ class Mine(Spec):
 class MyPRM:
     """Longer steps are better."""
 
+    reads = "step"
+
     async def price(self, question, steps, first):
         return len(steps) - first
 

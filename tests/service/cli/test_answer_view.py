@@ -73,6 +73,14 @@ def test_a_continued_search_shows_both_bills() -> None:
     assert "paid now:    policy tokens 40, reward tokens 100" in text
 
 
+def test_remembered_scores_are_shown_beside_what_was_paid() -> None:
+    """A search that was spared some of its scoring says so."""
+    policy = {"kept": 20, "discarded": 80, "prompt": 30, "cached": 0, "estimated": False}
+    reward = {"submitted": 400, "cached": 0, "generated": 4, "remembered": 1200, "estimated": False}
+    text = rendered(usage={"policy": policy, "reward": reward})
+    assert "scores remembered from other searches, at no cost: 1,200" in text
+
+
 def test_a_vote_that_was_decided_early_is_no_limit() -> None:
     """It is as good as a complete one."""
     text = rendered(stopped_by="decided")

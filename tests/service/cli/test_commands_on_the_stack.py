@@ -99,6 +99,8 @@ class LongestFirst(Spec):
 class Longer:
     """A reward model of one's own: the longer a step, the better."""
 
+    reads = "step"
+
     async def price(self, question: str, steps: Sequence[str], first: int) -> int:
         """It costs a token a step."""
         return len(steps) - first

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from reward_models.protocol import Reads
 from service.errors import MullError
 from service.search.request import (
     CandidateResult,
@@ -12,6 +13,7 @@ from service.search.request import (
     SearchUsage,
     VoteResult,
 )
+from service.search.score_request import ScoreRequest, ScoreResult, SolutionScores
 from service.settings import Settings
 
 
@@ -68,11 +70,22 @@ def result(request: SearchRequest, stopped_by: str = "completed") -> SearchResul
     )
 
 
+def scores(request: ScoreRequest, reads: Reads = "step") -> ScoreResult:
+    """Every step has 20 tokens and the score 0.5; a text is cut at empty lines."""
+    given = request.steps or tuple(tuple(text.split("\n\n")) for text in request.solutions or ())
+    solutions = tuple(SolutionScores(steps=steps, scores=(0.5,) * len(steps)) for steps in given)
+    count = sum(len(solution.steps) for solution in solutions)
+    usage = RewardUsage(submitted=20 * count, cached=5 * count, generated=count, estimated=False)
+    return ScoreResult(solutions=solutions, reads=reads, usage=usage, seconds=0.01)
+
+
 class FakeWorkers:
-    """Notes what is asked. `error` is raised if set; `hold` makes a search wait until it is cancelled."""
+    """Notes what is asked. `error` is raised if set; `hold` makes a call wait until it is cancelled."""
 
     def __init__(self) -> None:
         self.requests: list[SearchRequest] = []
+        self.scorings: list[ScoreRequest] = []
+        self.reads: Reads = "step"
         self.asked = asyncio.Event()
         self.deadlines: list[float] = []
         self.error: Exception | None = None
@@ -86,6 +99,23 @@ class FakeWorkers:
     async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
         """Answer, fail or wait."""
         self.requests.append(request)
+        await self._asked(deadline_s)
+        return result(request, self.stopped_by)
+
+    async def score(self, request: ScoreRequest, deadline_s: float) -> ScoreResult:
+        """Answer, fail or wait."""
+        self.scorings.append(request)
+        await self._asked(deadline_s)
+        return scores(request, self.reads)
+
+    async def ready(self) -> list[MullError]:
+        """Say what `problems` says."""
+        self.asked_ready += 1
+        if self.ready_error is not None:
+            raise self.ready_error
+        return self.problems
+
+    async def _asked(self, deadline_s: float) -> None:
         self.asked.set()
         self.deadlines.append(deadline_s)
         if self.error is not None:
@@ -96,11 +126,3 @@ class FakeWorkers:
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
-        return result(request, self.stopped_by)
-
-    async def ready(self) -> list[MullError]:
-        """Say what `problems` says."""
-        self.asked_ready += 1
-        if self.ready_error is not None:
-            raise self.ready_error
-        return self.problems

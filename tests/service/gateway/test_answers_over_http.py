@@ -57,7 +57,8 @@ async def test_mull_object_says_how(http: httpx.AsyncClient) -> None:
     assert mull["confidence"] == 0.25
     assert mull["stopped_by"] == "completed"
     assert mull["usage"]["policy"] == {"kept": 10, "discarded": 30, "prompt": 20, "cached": 16, "estimated": False}
-    assert mull["usage"]["reward"] == {"submitted": 80, "cached": None, "generated": 4, "estimated": False}
+    reward = {"submitted": 80, "cached": None, "generated": 4, "remembered": 0, "estimated": False}
+    assert mull["usage"]["reward"] == reward
     # 20 tokens read at 1 and 40 written at 2, and 80 scored at 0.5, per million.
     assert mull["cost"] == pytest.approx(140e-6)
     assert len(mull["votes"]) == 4

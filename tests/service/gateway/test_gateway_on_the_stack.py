@@ -66,7 +66,7 @@ def test_usage_adds_up(http: httpx.Client) -> None:
     assert body["usage"]["completion_tokens"] == policy["kept"] + policy["discarded"]
     assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] == policy["discarded"]
     assert policy["prompt"] == 4 * body["usage"]["prompt_tokens"]
-    assert reward["submitted"] > 0
+    assert reward["submitted"] + reward["remembered"] > 0
     assert all(0 <= s <= 1 for c in candidates for s in c["scores"])
 
 

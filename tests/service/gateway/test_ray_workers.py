@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from fake_workers import result
+from fake_workers import result, scores
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
@@ -12,10 +12,13 @@ from service.errors import EngineUnavailable, MullError, Overloaded, QuestionToo
 from service.gateway import workers as ray_side
 from service.gateway.workers import RayWorkers
 from service.search.request import Budget, Message, SearchRequest, WorkerReply
+from service.search.score_request import ScoreBudget, ScoreReply, ScoreRequest
 from strategies.sample import SampleOne
 
 REQUEST = SearchRequest(model="tiny", messages=(Message(role="user", content="1+1?"),), strategy=SampleOne())
 GOOD = WorkerReply(result=result(REQUEST)).model_dump()
+SCORING = ScoreRequest(model="tiny", question="1+1?", solutions=("1\n\n2",))
+SCORED = ScoreReply(result=scores(SCORING)).model_dump()
 
 
 class FakeResponse:
@@ -43,7 +46,7 @@ class FakeHandle:
     def __init__(self, *outcomes: object) -> None:
         self.responses = [FakeResponse(o) for o in outcomes]
         self.calls: list[tuple[Any, ...]] = []
-        self.search = self.ready = self
+        self.search = self.score = self.ready = self
 
     def remote(self, *arguments: Any) -> FakeResponse:
         """Return the next response."""
@@ -182,3 +185,34 @@ async def test_no_address_is_explained() -> None:
     with pytest.raises(EngineUnavailable, match="No Ray cluster") as caught:
         await RayWorkers(None).ready()
     assert "mull up" in caught.value.hint
+
+
+async def test_scores_come_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the worker scored is what the gateway gets, and the worker is told the time it has."""
+    workers, handle = connected(monkeypatch, SCORED)
+    assert await workers.score(SCORING, 5.0) == scores(SCORING)
+    assert handle.calls == [(SCORING.model_dump(), 5.0)]
+
+
+async def test_scoring_that_is_lost_is_asked_of_another_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scores are the same; what the lost replica had spent is not in the usage, which says so."""
+    workers, _ = connected(monkeypatch, ActorDiedError(), SCORED)
+    again = await workers.score(SCORING, 5.0)
+    assert again.solutions == scores(SCORING).solutions
+    assert again.usage.estimated
+
+
+async def test_lost_scoring_has_spent_a_limited_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second try could pass the limit."""
+    workers, handle = connected(monkeypatch, ActorDiedError(), SCORED)
+    limited = SCORING.model_copy(update={"budget": ScoreBudget(reward_tokens=100)})
+    with pytest.raises(EngineUnavailable):
+        await workers.score(limited, 5.0)
+    assert len(handle.calls) == 1
+
+
+async def test_empty_reply_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that says neither a result nor an error is not taken for one that has nothing to say."""
+    workers, _ = connected(monkeypatch, ScoreReply().model_dump())
+    with pytest.raises(MullError, match="empty reply"):
+        await workers.score(SCORING, 5.0)
