@@ -1,6 +1,6 @@
 """What a candidate costs on Mull's side: CPU time of the driver, and of the whole search worker, beside a bare request.
 
-    MULL_REDIS__ENABLED=false make serve
+    MULL_REDIS__ENABLED=false MULL_SCORES__SIZE=0 make serve
     .venv/bin/python -m benchmarks.client_cost --candidates 512 --profile docs/driver-profile.txt
 
 One *bare request* is the least that a client can do: one aiohttp POST to vLLM for a completion of the same length, not
@@ -25,7 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.running_stack import RunningStack, counters, hardware, held_out, running_stack
+from benchmarks.running_stack import RunningStack, check_searched, counters, hardware, held_out, running_stack
 from service.library import solve
 
 PARALLEL = 16
@@ -82,8 +82,7 @@ def worker(stack: RunningStack, questions: list[str], strategy: dict[str, Any], 
         body = {"model": "tiny", "seed": seed, "messages": [{"role": "user", "content": question}], "mull": mull}
         reply = httpx.post(f"{stack.gateway}/v1/chat/completions", json=body, timeout=300)
         reply.raise_for_status()
-        if reply.json()["mull"]["cached"]:
-            raise RuntimeError("answered from the cache: start the stack with MULL_REDIS__ENABLED=false")
+        check_searched(reply.json()["mull"])
     busy = _cpu(replica) - begun - idle * (time.perf_counter() - clock)
     return busy / (len(questions) * SAMPLES) * 1000
 

@@ -1,6 +1,6 @@
 """What early stopping saves: tokens paid and seconds, by how many candidates run at once.
 
-    MULL_REDIS__ENABLED=false make serve
+    MULL_REDIS__ENABLED=false MULL_SCORES__SIZE=0 make serve
     .venv/bin/python -m benchmarks.early_stopping --questions 16
 
 Each held-out question is searched without early stopping first; then with it, at several `parallel`, and in waves
@@ -22,7 +22,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.running_stack import RunningStack, counted, hardware, held_out, running_stack
+from benchmarks.running_stack import RunningStack, check_searched, counted, hardware, held_out, running_stack
 from service.search.answers import MathAnswers
 from service.search.driver import Engines
 from service.search.past import past_of
@@ -75,8 +75,7 @@ def ask(
     response = httpx.post(f"{stack.gateway}/v1/chat/completions", json=body, timeout=300)
     response.raise_for_status()
     answer: dict[str, Any] = response.json()["mull"]
-    if answer["cached"]:
-        raise RuntimeError("answered from the cache: start the stack with MULL_REDIS__ENABLED=false")
+    check_searched(answer)
     return answer
 
 

@@ -1,6 +1,6 @@
 """What it costs to run the simulations of one tree search at the same time: seconds, tokens, accuracy.
 
-    MULL_REDIS__ENABLED=false make serve
+    MULL_REDIS__ENABLED=false MULL_SCORES__SIZE=0 make serve
     .venv/bin/python -m benchmarks.parallel_mcts --alone 12 --questions 200
 
 The same number of simulations, one at a time and `--parallel` in flight. Seconds are those of searches alone on the

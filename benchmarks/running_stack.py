@@ -60,6 +60,14 @@ def counters(url: str, *names: str) -> dict[str, float]:
     }
 
 
+def check_searched(found: dict[str, Any]) -> None:
+    """Raise `RuntimeError` where a search, by its `mull` object, was spared what earlier ones had done."""
+    if found["cached"]:
+        raise RuntimeError("answered from the cache: start the stack with MULL_REDIS__ENABLED=false")
+    if found["usage"]["reward"]["remembered"]:
+        raise RuntimeError("scores were remembered: start the stack with MULL_SCORES__SIZE=0")
+
+
 @contextmanager
 def counted(stack: RunningStack) -> Iterator[Counted]:
     """Count what both engines do within the context."""

@@ -1,6 +1,6 @@
 """What each strategy makes of the same budget: accuracy, tokens, and how little of them is wasted.
 
-    MULL_REDIS__ENABLED=false make serve
+    MULL_REDIS__ENABLED=false MULL_SCORES__SIZE=0 make serve
     .venv/bin/python -m benchmarks.strategies --questions 200 --out strategies.jsonl
 
 Every held-out question is asked under a limit of policy tokens, by every strategy, as wide as the limit allows. Flat
@@ -24,7 +24,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.running_stack import HELD_OUT, RunningStack, counted, hardware, running_stack
+from benchmarks.running_stack import HELD_OUT, RunningStack, check_searched, counted, hardware, running_stack
 from service.cli.grading import seed_of
 from service.cli.intervals import wilson
 from service.cli.problems import Problem, read_problems
@@ -85,8 +85,7 @@ async def ask(
     response = await client.post("/v1/chat/completions", json=body)
     response.raise_for_status()
     found = response.json()["mull"]
-    if found["cached"]:
-        raise RuntimeError("answered from the cache: start the stack with MULL_REDIS__ENABLED=false")
+    check_searched(found)
     correct = found["answer"] is not None and await answers.equivalent(problem.answer, found["answer"])
     return Asked(
         correct=correct,

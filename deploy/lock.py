@@ -36,7 +36,7 @@ def main() -> None:
     # A folder of wheels may hold torch's CPU build. Nothing else comes from there: the locks are to hold the
     # hash of every file on the index, and the GPU lock PyPI's torch.
     pypi = {name: value for name, value in usual.items() if name != "UV_FIND_LINKS"}
-    tests = ["--extra", "dev", "--extra", "smollm"]
+    tests = ["--extra", "dev", "--extra", "plot", "--extra", "smollm"]
     with excludes(*WITHOUT_CUDA, *WITHOUT_LLM) as left_out:
         cpu = ["cpu.txt", "--extra", "cpu", *tests, *left_out]
         if resolve(usual, *cpu):

@@ -24,6 +24,7 @@ from models.checker import Verdict, boxed_answer, check, split_steps
 from models.heldout import held_out_problems, record
 from models.problems import Problem
 from models.tokenizer import BAD, GOOD, SEPARATOR, prompt_text
+from reward_models.calibration import area_under_curve
 
 PER_REQUEST = 16
 RULES: dict[str, Callable[[list[float]], float]] = {"min": min, "last": lambda scores: scores[-1], "prod": math.prod}
@@ -122,19 +123,6 @@ def vote(answers: list[str | None], weights: list[float]) -> str | None:
         if answer is not None:
             totals[answer] = totals.get(answer, 0.0) + weight
     return max(totals, key=totals.__getitem__) if totals else None
-
-
-def area_under_curve(scored: list[tuple[float, bool]]) -> float:
-    """Probability that a right step scores above a wrong one (ties count half)."""
-    ranks, below = 0.0, 0
-    by_score: dict[float, list[bool]] = {}
-    for score, right in scored:
-        by_score.setdefault(score, []).append(right)
-    for score in sorted(by_score):
-        rights, wrongs = sum(by_score[score]), len(by_score[score]) - sum(by_score[score])
-        ranks += rights * (below + wrongs / 2)
-        below += wrongs
-    return ranks / (below * (len(scored) - below))
 
 
 def interval(values: list[float]) -> tuple[float, float]:

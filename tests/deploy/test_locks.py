@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 LOCKS = {lock: (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text() for lock in ("base", "cpu", "gpu")}
-EXTRAS = {"base": [], "cpu": ["cpu", "dev", "smollm"], "gpu": ["gpu", "dev", "smollm"]}
+EXTRAS = {"base": [], "cpu": ["cpu", "dev", "plot", "smollm"], "gpu": ["gpu", "dev", "plot", "smollm"]}
 
 
 def pins(lock: str) -> dict[str, str]:

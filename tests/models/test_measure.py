@@ -3,12 +3,7 @@
 import pytest
 
 from models.checker import Verdict
-from models.measure import area_under_curve, canonical, interval, up_to_first_error, vote
-
-
-def test_the_area_under_the_curve_counts_ordered_pairs() -> None:
-    """Of four (right, wrong) pairs three are ordered and one ties."""
-    assert area_under_curve([(0.9, True), (0.5, True), (0.5, False), (0.1, False)]) == pytest.approx(3.5 / 4)
+from models.measure import canonical, interval, up_to_first_error, vote
 
 
 def test_a_vote_adds_weights_per_answer_and_skips_missing_ones() -> None:
