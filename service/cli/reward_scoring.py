@@ -8,11 +8,11 @@ from math import isnan
 
 from service.cli.reward_items import Item
 from service.cli.reward_judge import Judge
-from service.engines.settle import settled
 from service.errors import EngineError, InvalidRequest, MullError
 from service.search.ports import Bill
 from service.search.request import RewardUsage
 from service.search.usage import Counter
+from service.settle import settled
 
 
 @dataclass(frozen=True, slots=True)

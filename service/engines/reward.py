@@ -17,11 +17,11 @@ from service.engines.readings.critique import read_critique
 from service.engines.readings.last_value import read_last_value
 from service.engines.readings.next_token import read_next_token
 from service.engines.readings.reading import Reading, Ready
-from service.engines.settle import settled
 from service.engines.tokenizer import EngineTokenizer
 from service.errors import MullError, QuestionTooLong
 from service.search.ports import Bill
 from service.settings import RewardSettings
+from service.settle import settled
 
 REMEMBERED_TEXTS = 4096
 

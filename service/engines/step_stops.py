@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.engines.settle import settled
 from service.engines.tokenizer import EngineTokenizer
 from service.search.steps import StepSplitter
 from service.settings import StepForm
+from service.settle import settled
 
 # Beside these a vocabulary is likely to write a separator in another way: glued to what stands before it, or to the
 # white space behind it; or, as GPT-2's, in two tokens where a word follows.

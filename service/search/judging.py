@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from reward_models.protocol import Reads
-from service.engines.settle import settled
 from service.errors import InvalidRequest, NoAnswer, QuestionTooLong
 from service.search.ledger import Account, BudgetExhausted
 from service.search.memo import ScoreMemo
@@ -19,6 +18,7 @@ from service.search.steps import StepSplitter
 from service.search.tasks import Tasks
 from service.search.usage import Counter
 from service.settings import StepForm
+from service.settle import settled
 
 MOST_STEPS = 500
 """Steps that one solution may have."""

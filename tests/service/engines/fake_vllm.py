@@ -167,7 +167,7 @@ class FakeVllm:
             reply = self.replies[path](body)
             if isinstance(reply, web.StreamResponse):
                 return reply
-            return await reply.send(request, self._abort_of(f"cmpl-{request.headers['X-Request-Id']}-0"))
+            return await reply.send(request, self._abort_of(f"cmpl-{request.headers.get('X-Request-Id')}-0"))
         match path:
             case "/v1/models":
                 return web.json_response({"data": [{"id": self.name, "max_model_len": self.context}]})

@@ -122,6 +122,7 @@ async def test_an_abort_that_came_too_early_is_repeated(fake: FakeVllm, start: S
 async def test_nothing_is_asked_after_the_end(fake: FakeVllm, start: Start) -> None:
     """Neither for a stream that was aborted, nor for one that ended by itself."""
     await cancel(await begin(start, Bill()))
+    await asyncio.sleep(3 * abort.AGAIN_S)  # one that was on its way
     posted = len(fake.aborts)
     fake.replies["/v1/completions"] = lambda _: Events([delta("!", [6], "stop"), COST])
     stream = start(Bill())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reward_models.label_token import LabelToken
 from service.engines.engine import EngineHttp
 from service.engines.http import engine_client
 from service.engines.policy import VllmPolicy
@@ -171,7 +172,7 @@ async def test_the_stacks_own_engines_lack_nothing(
 
 async def test_the_doctor_says_what_a_wrong_label_is(reward_settings: RewardSettings) -> None:
     """It stops there: without labels there is nothing else to try."""
-    wrong = reward_settings.model_copy(update={"good_token": "yes"})
+    wrong = reward_settings.model_copy(update={"family": LabelToken(good_token="yes")})
     async with engine_client(wrong) as client:
         findings = await probe_reward(wrong, client)
     assert [finding.ok for finding in findings] == [True, False]

@@ -6,8 +6,8 @@ from fake_vllm import Events, FakeVllm, Json, delta, usage
 
 from service.engines import probe
 from service.engines.http import engine_client
-from service.engines.probe import Finding, probe_policy
-from service.settings import PolicySettings
+from service.engines.probe import Finding, probe_policy, probe_reward
+from service.settings import PolicySettings, RewardSettings
 
 
 @pytest.fixture
@@ -88,3 +88,25 @@ async def test_an_engine_that_is_not_there_is_one_finding(fake: FakeVllm) -> Non
     found = list((await findings(fake)).values())
     assert [(finding.name, finding.ok, finding.needed) for finding in found] == [("model", False, True)]
     assert "cannot be reached" in found[0].detail
+
+
+@pytest.mark.parametrize(
+    ("family", "tried"), [("qwen_prm", ["model", "tokens", "scores"]), ("classifier", ["model", "scores"])]
+)
+async def test_a_reward_model_is_tried_for_what_its_family_asks(fake: FakeVllm, family: str, tried: list[str]) -> None:
+    """Neither of these writes anything: there are no cached-token counts, nor an abort by name."""
+    data = [[0.9, 0.1]] if family == "qwen_prm" else [0.1]
+    fake.replies["/pooling"] = lambda _: web.json_response({"data": [{"data": data}]})
+    settings = RewardSettings.model_validate({"model": "small", "url": fake.url, "family": family})
+    async with engine_client(settings) as client:
+        found = await probe_reward(settings, client)
+    assert [finding.name for finding in found] == tried
+    assert all(finding.ok for finding in found)
+
+
+async def test_a_reward_model_that_cannot_score_is_found_out(fake: FakeVllm) -> None:
+    """It is told with which flags it would: here a policy is served as if it were a reward model."""
+    settings = RewardSettings.model_validate({"model": "small", "url": fake.url, "family": "classifier"})
+    async with engine_client(settings) as client:
+        found = await probe_reward(settings, client)
+    assert [(finding.name, finding.ok, finding.needed) for finding in found][1:] == [("scores", False, True)]

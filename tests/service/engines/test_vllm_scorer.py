@@ -151,7 +151,7 @@ async def test_steps_that_do_not_fit_are_refused_before_the_engine_is_asked(
 async def test_a_label_of_two_tokens_is_refused(fake: FakeVllm, scorer: Asker) -> None:
     """Its probability cannot be read at one place."""
     with pytest.raises(EngineError, match="2 tokens"):
-        await scorer(fake, good_token="very good").open()
+        await scorer(fake, family={"name": "label_token", "good_token": "very good"}).open()
 
 
 async def test_a_label_that_the_vocabulary_lacks_is_refused(fake: FakeVllm, scorer: Asker) -> None:
@@ -179,7 +179,7 @@ async def test_two_who_ask_for_the_same_text_at_once_ask_together(fake: FakeVllm
     await asyncio.sleep(0)
     first.cancel()
     assert len(set(await asyncio.gather(*others))) == 1
-    assert len(fake.bodies("/tokenize")) == before + 2
+    assert len(fake.bodies("/tokenize")) == before + 3
 
 
 async def test_a_cold_reward_model_is_opened_once(fake: FakeVllm, scorer: Asker) -> None:
