@@ -22,6 +22,15 @@ async def http_answers(url: str) -> None:
         await _until(lambda: _is_200(client, url))
 
 
+async def what_is_missing(url: str) -> str:
+    """Return what the gateway's `/readyz` gives as the reason, empty where it says nothing."""
+    try:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            return str((await client.get(url)).json()["error"]["message"])
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return ""
+
+
 async def file_appears(path: Path) -> None:
     """Wait until `path` exists."""
     await _until(lambda: asyncio.to_thread(path.exists))

@@ -14,6 +14,7 @@ from service.errors import StackError
 from service.settings_file import is_override
 from service.stack.plan import Part, Plan
 from service.stack.processes import Pid, session, stop
+from service.stack.ready import what_is_missing
 from service.stack.state import Record, State, StateDir
 
 START_LIMIT_S = 900
@@ -65,9 +66,10 @@ class Supervisor:
         try:
             await asyncio.wait_for(self._plan.ready(), ANSWER_LIMIT_S)
         except TimeoutError:
+            missing = await what_is_missing(f"{self._plan.url}/readyz")
             raise StackError(
-                f"Everything runs, but no answer can be given after {ANSWER_LIMIT_S} s.",
-                hint=f"{self._plan.url}/readyz says what is missing, and so do the logs in {self._dir.logs}.",
+                f"Everything runs, but no answer can be given after {ANSWER_LIMIT_S} s. {missing}".strip(),
+                hint=f"The logs in {self._dir.logs} say more.",
             ) from None
         self._tell("answer", "one generation, one score")
         self._state.ready = True

@@ -262,3 +262,10 @@ async def test_a_score_that_the_engine_aborts_is_an_engine_that_goes(fake: FakeV
     fake.replies["/v1/completions"] = lambda _: web.json_response(aborted)
     with pytest.raises(EngineUnavailable, match="aborted"):
         await scorer(fake).score(QUESTION, STEPS, 2, Bill())
+
+
+async def test_the_words_of_steps_can_be_kept_from_it(fake: FakeVllm, scorer: Asker) -> None:
+    """The question keeps its own: it is where the steps start from."""
+    await scorer(fake, math_only=True).score("how many ?", ["Bo has 12 + 5 = 17 pens", "so he counts"], 1, Bill())
+    prompt = fake.bodies("/v1/completions")[0]["prompt"]
+    assert prompt == fake.ids("[user] how many ? 12 + 5 = 17 \n\n \n\n")

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from service.errors import StackError
 from service.settings import Settings
+from service.stack import supervisor as supervising
 from service.stack.plan import Part, Plan
 from service.stack.processes import Pid, session
 from service.stack.state import State, StateDir
@@ -26,11 +29,17 @@ async def at_once() -> None:
 class Scene:
     """A supervisor at work, what it said, and what it wrote down."""
 
-    def __init__(self, folder: Path, parts: list[Part], ready: Callable[[], Awaitable[None]] = at_once) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parts: list[Part],
+        ready: Callable[[], Awaitable[object]] = at_once,
+        url: str = "http://nowhere",
+    ) -> None:
         self.said: list[str] = []
         self.dir = StateDir(folder)
         self.dir.create()
-        self.state = State(Pid.of(os.getpid()), "http://nowhere", str(folder))
+        self.state = State(Pid.of(os.getpid()), url, str(folder))
         self.stopped, self.ready = asyncio.Event(), asyncio.Event()
         plan = Plan(parts, SETTINGS, self.state.url, ready)
         self.supervisor = Supervisor(plan, self.state, self.dir, self.said.append)
@@ -86,6 +95,21 @@ async def test_part_that_dies_while_starting_stops_the_stack(tmp_path: Path) -> 
     assert "no such model" in caught.value.message
     assert str(tmp_path / "logs" / "b.log") in caught.value.message
     assert session(scene.pid("a")) == []
+
+
+async def test_a_stack_that_cannot_answer_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gateway misses is in the error: the stack is down by the time that somebody could ask it."""
+    monkeypatch.setattr(supervising, "ANSWER_LIMIT_S", 0.1)
+    app = web.Application()
+    app.router.add_get("/readyz", _not_ready)
+    async with TestServer(app) as server:
+        scene = Scene(tmp_path, [part("a")], ready=asyncio.Event().wait, url=str(server.make_url("")).rstrip("/"))
+        with pytest.raises(StackError, match=r"after 0\.1 s\. Not ready: the judge is too long"):
+            await scene.run()
+
+
+async def _not_ready(_: web.Request) -> web.Response:
+    return web.json_response({"error": {"message": "Not ready: the judge is too long."}}, status=503)
 
 
 async def test_part_with_tries_left_is_started_again(tmp_path: Path) -> None:
