@@ -26,6 +26,7 @@ def with_shared_engines(data: Mapping[str, Any]) -> dict[str, Any]:
     for reward in rewards.values():
         if isinstance(reward, dict) and isinstance(policy := policies.get(reward.get("shares")), dict):
             reward.update({option: policy[option] for option in _ENGINE if option in policy})
+            reward.setdefault("price", policy.get("price"))  # its tokens are the policy's tokens
     found = {"policies": policies, "reward_models": rewards, "models": models}
     return {**data, **{key: value for key, value in found.items() if key in data or value}}
 

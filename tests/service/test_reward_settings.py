@@ -10,14 +10,14 @@ from reward_models.label_token import LabelToken
 from reward_models.presets import PRESETS
 from service.cli.up import judged_by, start
 from service.errors import ConfigError, StackError
-from service.settings import RewardSettings, Settings
+from service.settings import Price, RewardSettings, Settings
 from service.settings_file import load_settings, save_settings
 from service.stack import plan as planning
 from service.stack.plan import Part, plan_stack
 from service.stack.ports import free_ports
 from service.stack.state import StateDir
 
-POLICY = {"model": "some/policy", "slots": 7}
+POLICY = {"model": "some/policy", "slots": 7, "price": {"input": 1, "output": 3}}
 
 
 def settings(rewards: dict[str, Any], **model: Any) -> Settings:
@@ -86,6 +86,7 @@ def test_a_policy_that_judges_itself_is_started_once(tmp_path: Path, monkeypatch
     assert judge is not None
     assert (judge.family.name, judge.model, judge.slots) == ("judge", "some/policy", 7)
     assert judge.url == found.policies["p"].url
+    assert judge.price == found.policies["p"].price == Price(input=1, output=3)
 
 
 def test_a_judge_that_shares_an_engine_can_have_parameters() -> None:
