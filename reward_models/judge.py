@@ -36,9 +36,9 @@ class Judge(Family):
 
     The score of a step is the share of critiques that find everything up to it right: an estimate of the probability
     that the judge does, in steps of 1 / `critiques`. Each is a whole text, so a score costs `critiques` times the
-    tokens of one. A critique sees all that is there: of solutions that begin alike, a step's score is that of the first
-    one that was asked about. 8 is what ProcessBench votes with, as are temperature and `top_p`; their `max_tokens` is 8192, and
-    32768 for reasoning models, which the engine's context must hold beside the prompt.
+    tokens of one. A critique sees all that is there: of solutions that begin alike, a step's score is that of the
+    first one that was asked about. 8 is what ProcessBench votes with, as are temperature and `top_p`; their
+    `max_tokens` is 8192, and 32768 for reasoning models, which the engine's context must hold beside the prompt.
     """
 
     name: Literal["judge"] = "judge"
