@@ -1,6 +1,5 @@
 """A reward model's prompt, part by part, as token ids."""
 
-import asyncio
 from collections.abc import Sequence
 
 from reward_models.protocol import Chat, Critique, NextToken, Prompt, Request, Tag, Text, Token, Turn
@@ -48,13 +47,12 @@ class Prompts:
 
     async def _joined(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the ids of a prompt and the places of its tags."""
-        parts = await asyncio.gather(*[self._part(part) for part in prompt])
         ids: list[int] = []
         tags: list[int] = []
-        for part, read in zip(prompt, parts, strict=True):
+        for part in prompt:  # one after the other: nearly all of them are remembered
             if isinstance(part, Tag):
                 tags.append(len(ids))
-            ids += read
+            ids += await self._part(part)
         return tuple(ids), tuple(tags)
 
     async def _part(self, part: Text | Chat | Tag) -> tuple[int, ...]:
