@@ -18,7 +18,7 @@ from strategies.flat import COMPLETED
 Outcome = Literal["hit", "miss", "off", "error"]
 """What a look-up came to: `off` is a cache that is not configured, `error` one that did not answer."""
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever `SearchResult` changes; values of another format are misses."""
 
 _ENDS = {COMPLETED, DECIDED, DECIDED_BETA}

@@ -3,14 +3,21 @@
     MullError                     500
     ├── InvalidRequest            400   the client must change the request
     │   ├── UnknownModel          404
+    │   ├── UnknownTrace          404
+    │   ├── UnknownResponse       404
     │   ├── QuestionTooLong       400
+    │   ├── RequestTimeout        408
     │   ├── RequestTooLarge       413
-    │   └── UnsupportedMediaType  415
+    │   ├── UnsupportedMediaType  415
+    │   └── HeadersTooLarge       431
     ├── NotAuthorized             401
+    │   └── InvalidApiKey         401   the client's key is missing or not known
+    ├── QuotaExceeded             429   the client's key has used up what it may use for now
     ├── EngineError               502   an engine answered something we cannot use
     │   ├── EngineUnavailable     503   an engine cannot be reached or is not ready; retry later
     │   └── EngineTimeout         504   an engine did not answer in time
     ├── Overloaded                503   too many searches at once; retry later
+    ├── JobsUnavailable           503   there is no Redis to keep jobs in, or it does not answer
     ├── NoAnswer                  504   the deadline passed before anything could be returned
     ├── ConfigError               500   mull.yaml or a MULL_ variable cannot be used
     └── StackError                500   a part of the stack could not be started or stopped
@@ -23,12 +30,13 @@ from typing import Any, ClassVar
 
 
 class MullError(Exception):
-    """Root of the tree. `retry_after` is in seconds."""
+    """Root of the tree. `retry_after` is in seconds; `code` is the class's name where OpenAI has none of its own."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "internal_error"
+    code: ClassVar[str | None] = None
     retryable: ClassVar[bool] = False
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     def __init__(self, message: str, *, hint: str = "", param: str | None = None) -> None:
         super().__init__(message)
@@ -38,12 +46,14 @@ class MullError(Exception):
 
     def to_wire(self) -> dict[str, Any]:
         """Return plain data that crosses the process boundary; see `from_wire`."""
-        return {"class": type(self).__name__, "message": self.message, "hint": self.hint, "param": self.param}
+        name = self.code or type(self).__name__
+        return {"class": name, "message": self.message, "hint": self.hint, "param": self.param}
 
     def to_body(self) -> dict[str, Any]:
         """Return the OpenAI-shaped error body."""
         text = f"{self.message} {self.hint}".strip()
-        return {"error": {"message": text, "type": self.type, "param": self.param, "code": type(self).__name__}}
+        code = self.code or type(self).__name__
+        return {"error": {"message": text, "type": self.type, "param": self.param, "code": code}}
 
 
 class InvalidRequest(MullError):
@@ -59,8 +69,27 @@ class UnknownModel(InvalidRequest):
     status = 404
 
 
+class UnknownTrace(InvalidRequest):
+    """No trace is kept under that id, or none at all."""
+
+    status = 404
+
+
 class QuestionTooLong(InvalidRequest):
     """The question and its candidate do not fit the model's context."""
+
+
+class UnknownResponse(InvalidRequest):
+    """No response is kept under that id, or none of this caller's."""
+
+    status = 404
+
+
+class RequestTimeout(InvalidRequest):
+    """The body did not come in time."""
+
+    status = 408
+    retryable = True
 
 
 class RequestTooLarge(InvalidRequest):
@@ -75,11 +104,37 @@ class UnsupportedMediaType(InvalidRequest):
     status = 415
 
 
+class HeadersTooLarge(InvalidRequest):
+    """The headers have more bytes than the gateway reads."""
+
+    status = 431
+
+
 class NotAuthorized(MullError):
     """An engine or the gateway refused the key."""
 
     status = 401
     type = "authentication_error"
+
+
+class InvalidApiKey(NotAuthorized):
+    """The client sent no key, or one that is not known."""
+
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class QuotaExceeded(MullError):
+    """The client's key has used up what it may use for now; `retry_after` seconds from now it may again."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", param: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(message, hint=hint, param=param)
+        self.retry_after = retry_after
 
 
 class EngineError(MullError):
@@ -112,6 +167,15 @@ class Overloaded(MullError):
     retry_after = 2
 
 
+class JobsUnavailable(MullError):
+    """There is no Redis to keep jobs in, or it does not answer."""
+
+    status = 503
+    type = "jobs_error"
+    retryable = True
+    retry_after = 5
+
+
 class NoAnswer(MullError):
     """The deadline passed, or the budget was used up, before there was anything to return."""
 
@@ -137,13 +201,16 @@ class StackError(MullError):
 
 
 _CLASSES: dict[str, type[MullError]] = {
-    c.__name__: c
+    c.code or c.__name__: c
     for c in (
         MullError,
         InvalidRequest,
         UnknownModel,
+        UnknownTrace,
         QuestionTooLong,
         NotAuthorized,
+        InvalidApiKey,
+        QuotaExceeded,
         EngineError,
         EngineUnavailable,
         EngineTimeout,

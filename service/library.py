@@ -33,8 +33,12 @@ from service.engines.http import engine_client
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.errors import InvalidRequest, MullError
+from service.search.answer_readers import AnswerReaders
+from service.search.answer_spec import AnswerSpec
+from service.search.answer_spec import named as named_kind
 from service.search.answers import MathAnswers
-from service.search.check import check_sampling, check_strategy
+from service.search.check import check_constraint, check_sampling, check_strategy
+from service.search.constraint import Constraint, usual_kind
 from service.search.driver import Engines
 from service.search.past import NOTHING, past_of
 from service.search.ports import AnswerReader, Bill, Policy, Scorer
@@ -49,9 +53,11 @@ from strategies.spec import ScoreSpec, Spec
 
 __all__ = [
     "AnswerReader",
+    "AnswerSpec",
     "Bill",
     "BoxedReader",
     "Budget",
+    "Constraint",
     "MathAnswers",
     "Message",
     "MullError",
@@ -91,6 +97,8 @@ async def solve(
     max_completion_tokens: int | None = None,
     seed: int = 0,
     n: int = 1,
+    answer: str | Mapping[str, Any] | AnswerSpec | None = None,
+    constraint: Mapping[str, Any] | Constraint | None = None,
     reader: AnswerReader | None = None,
     trace: bool = False,
     continue_from: str | Path | Trace | None = None,
@@ -103,7 +111,9 @@ async def solve(
     is something to score by, else majority_vote. Without `budget.deadline_ms` a search ends after 120 s. `steps` says
     how the text is cut, where the policy's settings do not. `continue_from` is the trace of an earlier search of the
     same question (`SearchResult.trace`, or a file): only what is new is paid for. `model` is the name that the trace
-    goes by; default: the policy's.
+    goes by; default: the policy's. `answer` says how answers are found and compared, by a kind or a kind with its
+    parameters (default: math); `reader` is an object of one's own that does. `constraint` is a form that the policy's
+    engine keeps every candidate to: then the default is exact.
 
     Whatever is opened here is closed again, also on cancellation, which stops the engines' requests. Raises
     `InvalidRequest` for contradictions, `QuestionTooLong`, `NoAnswer` and `EngineError`.
@@ -113,11 +123,18 @@ async def solve(
     named = model or (policy if isinstance(policy, str) else "policy")
     drawn, warnings = check_sampling(spec, _parsed(SamplingSpec, sampling or {}, "sampling"))
     limits = _parsed(Budget, budget or {}, "budget")
+    kept_to = None if constraint is None else _parsed(Constraint, constraint, "constraint")
+    check_constraint(spec, kept_to)
+    kind = usual_kind(kept_to if reader is None else None)
+    if answer is not None:
+        kind = _parsed(AnswerSpec, named_kind(answer), "answer")
+    if answer is not None and reader is not None:
+        raise InvalidRequest("`answer` and `reader` both read answers.", hint="Leave one out.", param="answer")
     messages = _chat(question)
     async with AsyncExitStack() as opened:
         policy = await _settings(policy, PolicySettings, "policy") if isinstance(policy, str) else policy
         reward = await _settings(reward, RewardSettings, "reward model") if isinstance(reward, str) else reward
-        scoring = check_strategy(spec, asked, model=named, reads=_reads(reward), returned=n)
+        scoring = check_strategy(spec, asked, model=named, reads=_reads(reward), returned=n, answer=kind)
         settings = policy if isinstance(policy, PolicySettings) else PolicySettings(model="policy")
         if steps is not None:
             settings = settings.model_copy(update={"steps": steps})
@@ -130,6 +147,8 @@ async def solve(
             "n": n,
             "strategy": spec,
             "score": scoring,
+            "answer": kind,
+            "constraint": kept_to,
             "budget": limits,
             "trace": trace,
         }
@@ -139,7 +158,7 @@ async def solve(
             request,
             deadline_s=(limits.deadline_ms or Limits().default_deadline_ms) / 1000,
             settings=settings,
-            engines=_engines(policy, reward, reader, opened),
+            engines=_engines(policy, reward, kind if reader is None else reader, opened),
             past=past,
         )
     return result.model_copy(update={"warnings": (*warnings, *result.warnings)})
@@ -161,7 +180,7 @@ def read_trace(file: str | Path, *, own: type[Spec] | None = None) -> Sequence[R
 def _engines(
     policy: PolicySettings | Policy,
     reward: RewardSettings | Scorer | None,
-    reader: AnswerReader | None,
+    reader: AnswerReader | AnswerSpec,
     opened: AsyncExitStack,
 ) -> Engines:
     """Open what is given as settings, to be closed with `opened`."""
@@ -174,9 +193,10 @@ def _engines(
         reward_slots = Slots(reward.slots)
         reward = VllmScorer(reward, engine_client(_reachable(reward)))
         opened.push_async_callback(reward.aclose)
-    if reader is None:
-        reader = answers = MathAnswers()
-        opened.push_async_callback(answers.aclose)
+    if isinstance(reader, AnswerSpec):
+        readers = AnswerReaders()
+        opened.push_async_callback(readers.aclose)
+        reader = readers.reader(reader)
     return Engines(policy, policy_slots, reader, reward, reward_slots)
 
 

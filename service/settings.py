@@ -7,20 +7,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, model_validator
 
 from reward_models.label_token import LabelToken
 from reward_models.presets import PRESETS
 from reward_models.registry import FamilySpec
+from service.public_model import Effort
+from service.public_model import PublicModel as PublicModel
+from service.public_model import ReasoningEffort as ReasoningEffort
 from service.shared_engines import with_shared_engines
-
-ReasoningEffort = Literal["none", "minimal", "low", "medium", "high"]
-
-
-class Strict(BaseModel):
-    """A model that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from service.strict import Strict
 
 
 class PromptForm(Strict):
@@ -139,42 +135,13 @@ class RewardSettings(Engine):
         return (*(PRESETS[self.preset].arguments if self.preset is not None else ()), *self.flags)
 
 
-class Effort(Strict):
-    """What one value of `reasoning_effort` buys."""
-
-    strategy: Literal["greedy", "sample", "majority_vote", "best_of_n"]
-    samples: int | None = Field(None, ge=1)
-
-
-DEFAULT_EFFORTS: dict[ReasoningEffort, Effort] = {
-    "none": Effort(strategy="greedy"),
-    "minimal": Effort(strategy="sample"),
-    "low": Effort(strategy="best_of_n", samples=4),
-    "medium": Effort(strategy="best_of_n", samples=16),
-    "high": Effort(strategy="best_of_n", samples=64),
-}
-
-
-class PublicModel(Strict):
-    """A name clients may ask for: a policy, and the reward model that judges it, if any.
-
-    `judge: same` has the policy write critiques of its own solutions: a reward model of the family `judge` that shares
-    its engine.
-    """
-
-    policy: str
-    reward: str | None = None
-    judge: Literal["same"] | None = None
-    default_effort: ReasoningEffort | None = Field(None, description="For requests that say nothing; default: sample.")
-    efforts: dict[ReasoningEffort, Effort] = DEFAULT_EFFORTS
-
-
 class GatewaySettings(Strict):
     """The HTTP front."""
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=1, le=65535)
     max_body_bytes: int = Field(1_000_000, ge=1024)
+    body_timeout_s: float = Field(10, gt=0, description="Longest that a request's body may take to arrive.")
 
     @property
     def url(self) -> str:
@@ -198,7 +165,19 @@ class RedisSettings(Strict):
     enabled: bool = True
     url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     ttl_s: int = Field(86_400, ge=1, description="How long the result of a search is kept.")
+    trace_ttl_s: int = Field(3600, ge=1, description="How long the trace of a search that was asked for one is kept.")
     timeout_ms: int = Field(50, ge=1, description="Longest that a request waits for Redis before going on without it.")
+
+
+class JobSettings(Strict):
+    """Searches in the background, of `POST /v1/responses`: they are kept in Redis, and not served without it."""
+
+    deadline_ms: int = Field(3_600_000, ge=1, description="Latest deadline of a job, from when its search begins.")
+    default_deadline_ms: int = Field(600_000, ge=1, description="For jobs that name none.")
+    at_once: int = Field(32, ge=1, description="Jobs that one gateway has in hand at the same time.")
+    unfinished: int = Field(1000, ge=1, description="Most jobs that wait or run, of all gateways; more get a 503.")
+    ttl_s: int = Field(86_400, ge=1, description="How long a job is kept when it has ended.")
+    lease_s: float = Field(10, ge=1, description="How soon another gateway takes up a job whose gateway is lost.")
 
 
 class ScoreSettings(Strict):
@@ -219,10 +198,30 @@ class RaySettings(Strict):
     searches_per_replica: int = Field(256, ge=1)
 
 
+class DoorSettings(Strict):
+    """Who is let in, and how much at once. Keys are asked for as soon as there are any: see `mull keys add`."""
+
+    open: bool = Field(
+        False, description="Serve without keys also where other machines can reach the gateway; never beside keys."
+    )
+    keys_file: Path | None = Field(None, description="Where the keys' hashes are kept; default: state_dir/keys.json.")
+    tokens_in_flight: int = Field(
+        4_000_000,
+        ge=1,
+        description="Most tokens that the searches which one gateway has admitted may generate or score. A search that "
+        "alone needs more is admitted alone.",
+    )
+    tokens_waiting: int = Field(
+        16_000_000, ge=0, description="Most tokens of the searches that wait for admission; what is more gets a 503."
+    )
+    cors_origins: tuple[str, ...] = Field((), description="Web pages that may call the gateway; default: none.")
+
+
 class Limits(Strict):
     """Server-side caps on what one request may ask for."""
 
     samples: int = Field(256, ge=1)
+    max_tokens: int = Field(1_000_000, ge=1, description="Most tokens of one candidate that a request may ask for.")
     question_chars: int = Field(100_000, ge=1)
     deadline_ms: int = Field(600_000, ge=1)
     default_deadline_ms: int = Field(120_000, ge=1)
@@ -233,11 +232,13 @@ class Settings(Strict):
 
     gateway: GatewaySettings = GatewaySettings()
     policies: dict[str, PolicySettings] = Field(min_length=1)
-    reward_models: dict[str, RewardSettings] = {}
+    reward_models: dict[str, RewardSettings] = Field({})
     models: dict[str, PublicModel] = Field(min_length=1)
     redis: RedisSettings = RedisSettings()
     scores: ScoreSettings = ScoreSettings()
+    jobs: JobSettings = JobSettings()
     ray: RaySettings = RaySettings()
+    doors: DoorSettings = DoorSettings()
     limits: Limits = Limits()
     state_dir: Path = Field(Path(".mull"), description="Logs, and what `mull down` needs to know.")
 
@@ -259,8 +260,20 @@ class Settings(Strict):
             if model.reward is not None and model.reward not in self.reward_models:
                 known = sorted(self.reward_models)
                 raise ValueError(f"models.{name}.reward is {model.reward!r}: not in reward_models {known}")
+            for alias in model.aliases:
+                if alias in self.models or any(alias in m.aliases for m in self.models.values() if m is not model):
+                    raise ValueError(f"models.{name}.aliases.{alias}: another model has that name")
         for name, reward in self.reward_models.items():
             if reward.shares is not None and reward.shares not in self.policies:
                 known = sorted(self.policies)
                 raise ValueError(f"reward_models.{name}.shares is {reward.shares!r}: not in policies {known}")
         return self
+
+    def named(self, name: str) -> tuple[str, Effort | None] | None:
+        """Return the model that clients mean by `name`, and how it is searched where that is fixed: by an alias.
+
+        `None` where there is no such name.
+        """
+        if name in self.models:
+            return name, None
+        return next(((base, model.fixed(name)) for base, model in self.models.items() if name in model.aliases), None)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import config, demo, doctor, eval, replay, reward, serve, solve, up
+from service.cli import config, demo, doctor, eval, keys, replay, reward, serve, solve, up
 from service.errors import ConfigError, MullError
 
 
@@ -67,4 +67,5 @@ app.command("eval")(eval.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 app.add_typer(reward.app, name="reward")
+app.add_typer(keys.app, name="keys")
 app.add_typer(config.app, name="config")

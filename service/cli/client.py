@@ -1,9 +1,11 @@
 """A small client of Mull's own HTTP API, for the commands that ask questions."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
@@ -38,6 +40,7 @@ class Wishes:
     source: str | None = None
     select: str | None = None
     steps: str | None = None
+    answer: Mapping[str, object] | None = None
     seed: int | None = None
     max_tokens: int | None = None
     deadline_s: float | None = None
@@ -80,6 +83,7 @@ class Search(Wishes):
         mull = {
             "strategy": {"name": self.strategy, **self.parameters},
             "score": self.score,
+            "answer": self.answer,
             "budget": self.budget,
             "include": list(include),
         }
@@ -92,12 +96,19 @@ class Search(Wishes):
 
 
 class Client:
-    """Asks one gateway, past the environment's proxies (the gateway is near); an async context manager."""
+    """Asks one gateway, past the environment's proxies (the gateway is near); an async context manager.
+
+    The environment's MULL_API_KEY is the key that it shows.
+    """
 
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         limits = httpx.Limits(max_connections=None)
-        self._http = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False, limits=limits)
+        key = os.environ.get("MULL_API_KEY")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.AsyncClient(
+            base_url=self.url, transport=transport, trust_env=False, limits=limits, headers=headers
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,6 +148,14 @@ class Client:
             field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "mull"
             raise self._not_mull(f"its answer has no usable `mull` object (see {field})") from error
         return Reply(reply, outcome, response.headers.get("x-mull-cache", "off"))
+
+    async def trace(self, trace_id: str) -> list[dict[str, Any]]:
+        """Return the records of a search that left its trace. Raises `MullError`, as `ask` does."""
+        body = self._body(await self._send("GET", f"/v1/traces/{quote(trace_id, safe='')}", wait_s=10))
+        records = body.get("records")
+        if not isinstance(records, list):
+            raise self._not_mull("its /v1/traces holds no records")
+        return records
 
     async def _send(self, method: str, path: str, *, wait_s: float, json: object = None) -> httpx.Response:
         try:

@@ -9,6 +9,7 @@ from service.cli.client import Wishes
 from service.cli.own import built, is_own, own_scorer, own_strategy
 from service.errors import InvalidRequest, StackError, UnknownModel
 from service.library import read_trace, solve
+from service.search.answer_spec import MATH
 from service.search.ports import Scorer
 from service.search.request import Message, SearchRequest, SearchResult
 from service.search.trace import Begun
@@ -59,6 +60,8 @@ async def search_here(here: Here, wishes: Wishes, *, trace: bool) -> SearchResul
         reward=_reward(strategy, score, scorer, model, settings),
         strategy=strategy,
         score=score if scored or wishes.score else None,
+        answer=wishes.answer or (None if base.answer == MATH else base.answer),
+        constraint=base.constraint,
         budget=base.budget.model_dump() | wishes.budget,
         sampling=base.sampling,
         max_completion_tokens=wishes.max_tokens or base.max_completion_tokens,

@@ -39,6 +39,15 @@ Select = Annotated[
     Selection | None, typer.Option("--select", help="How to choose by the scores (default: weighted_vote).")
 ]
 Steps = Annotated[StepAggregate | None, typer.Option("--steps", help="From the scores of steps to one (default: min).")]
+Answer = Annotated[
+    str | None,
+    typer.Option(
+        "--answer",
+        metavar="KIND[:PARAMETER]",
+        help="What the answer is: math (default), choice or choice:A,B,C, number, regex:PATTERN with one group, exact "
+        "(the whole text), none (the judge selects).",
+    ),
+]
 Parallel = Annotated[int | None, typer.Option("--parallel", min=1, help="Most candidates of one search in flight.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed is another search.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most tokens of each candidate.")]
@@ -72,6 +81,22 @@ def settings(given: Sequence[str] | None) -> dict[str, object]:
             raise typer.BadParameter(f"{name} is given twice", param_hint="--set")
         found[name] = _value(value)
     return found
+
+
+def answer(given: str | None) -> dict[str, object] | None:
+    """Return the kind of answer that `--answer` gives, as the gateway takes it."""
+    if given is None:
+        return None
+    kind, colon, parameter = given.partition(":")
+    if not colon:
+        return {"kind": kind}
+    match kind:
+        case "choice":
+            return {"kind": kind, "labels": [label.strip() for label in parameter.split(",")]}
+        case "regex":
+            return {"kind": kind, "pattern": parameter}
+        case _:
+            raise typer.BadParameter(f"{kind} takes no parameter", param_hint="--answer")
 
 
 def _value(text: str) -> object:

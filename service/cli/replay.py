@@ -1,5 +1,7 @@
 """`mull replay`: draw a search from its trace, without any engine."""
 
+import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,7 @@ from rich.text import Text
 from service.cli import options
 from service.cli.answer import headline, one_line, show_cost, show_solution, votes_table
 from service.cli.branches import branches, is_tree, way_to
+from service.cli.client import Client
 from service.cli.lives import lives
 from service.cli.outcome import Outcome
 from service.cli.own import own_strategy
@@ -20,23 +23,33 @@ from service.errors import MullError
 from service.library import read_trace
 from service.search.replay import replay
 from service.search.request import SearchRequest, SearchResult
-from service.search.trace import Begun, Record
+from service.search.trace import Begun, Record, from_lines
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="What `mull solve --trace FILE` wrote.")],
+    trace: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|ID", help="What `mull solve --trace FILE` wrote, or the trace_id of a gateway's answer."
+        ),
+    ],
     strategy: Annotated[
         str | None, typer.Option("--strategy", help="The class of a strategy of yours: my.py:Mine.")
     ] = None,
     whole: Annotated[bool, typer.Option("--all", help="Draw everything, however much there is of it.")] = False,
+    url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
     """Search again as a trace says it was searched, and draw what happened: steps, scores, tokens, ends.
 
-    A search over steps is drawn as its tree, one over whole solutions as a line per candidate.
+    A search over steps is drawn as its tree, one over whole solutions as a line per candidate. A gateway keeps traces
+    of searches that were asked to `include` them.
     """
     try:
-        records = read_trace(file, own=None if strategy is None else own_strategy(strategy))
+        if _is_id(trace):
+            records = asyncio.run(_kept(trace, options.gateway_url(url)))
+        else:
+            records = read_trace(trace, own=None if strategy is None else own_strategy(strategy))
         result = replay(records)
     except MullError as error:
         give_up(error)
@@ -44,6 +57,17 @@ def command(
         typer.echo(result.model_dump_json(exclude={"trace"}))
     else:
         _draw(records, result, whole=whole)
+
+
+def _is_id(trace: str) -> bool:
+    """Tell the name of a file from an id: a file is there, or has a suffix or a folder, which no made id has."""
+    path = Path(trace)
+    return not (path.exists() or path.suffix or len(path.parts) > 1)
+
+
+async def _kept(trace_id: str, url: str) -> Sequence[Record]:
+    async with Client(url) as client:
+        return from_lines(json.dumps(record) for record in await client.trace(trace_id))
 
 
 def _draw(records: Sequence[Record], result: SearchResult, *, whole: bool) -> None:

@@ -9,16 +9,11 @@ import typer
 
 from service.cli.up import Detach, DryRun, start
 from service.errors import ConfigError
-from service.settings import (
-    DEFAULT_EFFORTS,
-    Effort,
-    Engine,
-    PolicySettings,
-    PublicModel,
-    RewardSettings,
-    Settings,
-)
+from service.public_model import DEFAULT_EFFORTS, Effort, PublicModel
+from service.settings import Engine, PolicySettings, RewardSettings, Settings
 from service.settings_file import load_settings
+from strategies.best_of_n import BestOfN
+from strategies.majority_vote import MajorityVote
 
 AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
@@ -46,7 +41,7 @@ def serve(
 
 def in_front_of(configured: Settings, policy: PolicySettings, reward: RewardSettings | None) -> Settings:
     """Return the configuration with these engines as its only ones, and one model, named as the policy is."""
-    efforts = DEFAULT_EFFORTS if reward else {e: _unjudged(effort) for e, effort in DEFAULT_EFFORTS.items()}
+    efforts = {e: effort if reward else _unjudged(effort) for e, effort in DEFAULT_EFFORTS.items()}
     model = PublicModel(policy=policy.name, reward=reward.name if reward else None, efforts=efforts)
     update = {
         "policies": {policy.name: policy},
@@ -57,7 +52,9 @@ def in_front_of(configured: Settings, policy: PolicySettings, reward: RewardSett
 
 
 def _unjudged(effort: Effort) -> Effort:
-    return effort.model_copy(update={"strategy": "majority_vote"}) if effort.strategy == "best_of_n" else effort
+    if not isinstance(effort.strategy, BestOfN):
+        return effort
+    return effort.model_copy(update={"strategy": MajorityVote(samples=effort.strategy.samples)})
 
 
 def engine_at(

@@ -39,6 +39,7 @@ def command(
     score_by: options.ScoreBy = None,
     select: options.Select = None,
     steps: options.Steps = None,
+    answer: options.Answer = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Another seed is another search (default: 0).")
     ] = None,
@@ -73,6 +74,7 @@ def command(
         source=score_by,
         select=select,
         steps=steps,
+        answer=options.answer(answer),
         seed=seed,
         max_tokens=max_tokens,
         deadline_s=deadline,

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from service.engines.failures import aborted, refused, unusable
+from service.engines.constrained import error_status, refused_completion, unwritable
+from service.engines.failures import aborted, as_bad_request, unusable
 from service.engines.stream import EngineStream
-from service.errors import EngineError
+from service.errors import EngineError, MullError
+from service.search.constraint import Constraint
 from service.search.ports import Bill, Chunk, TokenLogprobs
 
 _OLD = "It must be vLLM 0.10.2 or newer."
@@ -16,9 +18,10 @@ _OLD = "It must be vLLM 0.10.2 or newer."
 class CompletionReader:
     """Reads the events of one streamed completion, and keeps its bill.
 
-    `prompt` is the number of tokens sent, `logprobs` and `stop` what was asked for (see `Sampling`), `step_ends` the
-    text of each token at which the engine was told to stop. Until the engine has told its usage, `bill` holds what was
-    seen. Methods raise `EngineError` and its children.
+    `prompt` is the number of tokens sent, `logprobs`, `texts`, `stop` and `constraint` what was asked for (see
+    `Sampling`), `step_ends` the text of each token at which the engine was told to stop. Until the engine has told its
+    usage, `bill` holds what was seen. Methods raise `EngineError` and its children, `QuestionTooLong`, and
+    `InvalidRequest` where the engine does not take the request.
     """
 
     def __init__(
@@ -27,16 +30,22 @@ class CompletionReader:
         *,
         prompt: int,
         logprobs: int | None,
+        texts: bool = False,
+        bad_request: type[MullError] = EngineError,
         bill: Bill,
         stop: Sequence[str] = (),
         step_ends: Mapping[int, str] | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self._engine = engine
         self._prompt = prompt
         self._logprobs = logprobs
+        self._texts = texts
+        self._bad_request = bad_request
         self._bill = bill
         self._stop = stop
         self._step_ends = step_ends or {}
+        self._constraint = constraint
 
     def count(self, event: bytes) -> dict[str, Any] | None:
         """Put what an event says of the cost onto the bill; return its choice, if it has one."""
@@ -65,6 +74,8 @@ class CompletionReader:
             raise unusable(self._engine, "sent text without token ids", hint=_OLD)
         if reason == "abort":
             raise aborted(self._engine)
+        if reason == "error" and self._constraint is not None:
+            raise unwritable(self._engine, self._constraint)
         if reason not in (None, "stop", "length"):
             raise unusable(self._engine, f"gave up while generating ({reason})")
         logprobs = () if self._logprobs is None else self._read_logprobs(choice.get("logprobs"), len(ids))
@@ -86,7 +97,8 @@ class CompletionReader:
         if not isinstance(frame, dict):
             raise unusable(self._engine, "sent an event that is not JSON")
         if "error" in frame:
-            raise refused(self._engine, 500, event, served_name="")
+            failure = refused_completion(self._engine, frame, event, self._constraint)
+            raise as_bad_request(failure, error_status(frame), self._bad_request)
         return frame
 
     def _end(self, text: str, reason: str | None, choice: dict[str, Any]) -> tuple[str, str | None]:
@@ -111,19 +123,25 @@ class CompletionReader:
             reason if reason in ("stop", "length", "step") else None,
         )
 
-    def _read_logprobs(self, given: Any, tokens: int) -> tuple[TokenLogprobs, ...]:
+    def _read_logprobs(self, given: Any, count: int) -> tuple[TokenLogprobs, ...]:
         """Return one entry per token. vLLM lists the sampled token with the top ones, whether it is one or not."""
-        top = self._logprobs or 0
         try:
+            tokens = given["tokens"] if self._texts else [""] * count
             read = tuple(
-                TokenLogprobs(_number(sampled), tuple(sorted(map(_number, listed.values()), reverse=True)[:top]))
-                for sampled, listed in zip(given["token_logprobs"], given["top_logprobs"], strict=True)
+                self._entry(_text(token), _number(sampled), listed)
+                for token, sampled, listed in zip(tokens, given["token_logprobs"], given["top_logprobs"], strict=True)
             )
         except (AttributeError, KeyError, TypeError, ValueError) as cause:
             raise self._no_logprobs() from cause
-        if len(read) != tokens or any(len(entry.top) != top for entry in read):
+        top = 0 if self._texts else self._logprobs or 0  # tokens of equal text are one entry
+        if len(read) != count or any(len(entry.top) < top for entry in read):
             raise self._no_logprobs()
         return read
+
+    def _entry(self, token: str, sampled: float, listed: Mapping[str, Any]) -> TokenLogprobs:
+        ranked = sorted(((text, _number(value)) for text, value in listed.items()), key=lambda entry: -entry[1])
+        top = tuple(value for _, value in ranked[: self._logprobs or 0])
+        return TokenLogprobs(sampled, top, token, tuple(ranked) if self._texts else ())
 
     def _no_logprobs(self) -> EngineError:
         return unusable(
@@ -158,3 +176,9 @@ def _number(value: Any) -> float:
     if not isinstance(value, (int, float)) or not isfinite(value):
         raise ValueError(f"{value!r} is no log-probability")
     return value
+
+
+def _text(token: Any) -> str:
+    if not isinstance(token, str):
+        raise TypeError(f"{token!r} is no token's text")
+    return token

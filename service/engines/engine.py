@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from service.engines.abort import Aborts
-from service.engines.failures import LOST, lost, refused, unusable
+from service.engines.failures import LOST, as_bad_request, lost, refused, unusable
 from service.engines.http import EngineClient
 from service.engines.pulse import Pulse
 from service.engines.stream import EngineStream
@@ -51,10 +51,15 @@ class EngineHttp:
         content = await self._whole("POST", path, body, bad_request=bad_request, request_id=request_id)
         return self._object(content)
 
-    def stream(self, path: str, body: Json, *, request_id: str) -> EngineStream:
-        """Send `body`, with the model's name, and return the events that come back, to be closed by the caller."""
+    def stream(
+        self, path: str, body: Json, *, request_id: str, bad_request: type[MullError] = EngineError
+    ) -> EngineStream:
+        """Send `body`, with the model's name, and return the events that come back, to be closed by the caller.
+
+        Reading them raises status 400 as `bad_request`.
+        """
         response = self._client.request("POST", path, json={"model": self.model, **body}, headers=_named(request_id))
-        return EngineStream(self.title, self.model, response, self._pulse)
+        return EngineStream(self.title, self.model, response, self._pulse, bad_request)
 
     async def context_length(self) -> int:
         """Return the longest prompt plus continuation that the engine takes, in tokens."""
@@ -92,10 +97,7 @@ class EngineHttp:
             raise lost(self.title, cause) from cause
         if status == 200:
             return content
-        failure = refused(self.title, status, content, served_name=self.model)
-        if status == 400 and type(failure) is EngineError:
-            raise bad_request(failure.message, hint=failure.hint)
-        raise failure
+        raise as_bad_request(refused(self.title, status, content, served_name=self.model), status, bad_request)
 
     async def _abort(self, request_ids: Sequence[str]) -> bool:
         """Post an abort and return whether the engine takes such a thing; one that got lost is sent again anyway."""

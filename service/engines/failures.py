@@ -53,6 +53,11 @@ def refused(engine: str, status: int, body: bytes, *, served_name: str) -> MullE
     return EngineError(f"The {engine} answered with status {status}: {message}", hint=DOCTOR)
 
 
+def as_bad_request(failure: MullError, status: int, kind: type[MullError]) -> MullError:
+    """Return the failure that came of an answer as one of `kind` where the engine found the request at fault."""
+    return kind(failure.message, hint=failure.hint) if status == 400 and type(failure) is EngineError else failure
+
+
 def aborted(engine: str) -> EngineUnavailable:
     """Name a request that the engine ended although nobody asked it to."""
     return EngineUnavailable(f"The {engine} aborted our request.", hint="Is it shutting down?")

@@ -1,11 +1,13 @@
 """A policy model behind a vLLM server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from service.engines.abort import new_request_id
 from service.engines.completion import CompletionReader
+from service.engines.constrained import constraint_body
 from service.engines.engine import EngineHttp
 from service.engines.failures import unusable
 from service.engines.http import EngineClient
@@ -13,8 +15,8 @@ from service.engines.sampling import sampling_body
 from service.engines.step_stops import StepStops, find_stops
 from service.engines.template import render
 from service.engines.tokenizer import EngineTokenizer
-from service.errors import QuestionTooLong
-from service.search.ports import Bill, Chunk, Sampling
+from service.errors import EngineError, InvalidRequest, QuestionTooLong
+from service.search.ports import NO_VARIABLES, Bill, Chunk, Sampling
 from service.settings import PolicySettings
 
 REMEMBERED_PROMPTS = 256
@@ -49,15 +51,17 @@ class VllmPolicy:
             raise RuntimeError("open() the policy before asking for its context")
         return self._context
 
-    async def prompt_ids(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
+    async def prompt_ids(
+        self, messages: Sequence[dict[str, str]], variables: Mapping[str, Any] = NO_VARIABLES
+    ) -> tuple[int, ...]:
         """Return a chat under the policy's prompt form, ready to be continued.
 
         Raises `InvalidRequest` where the template refuses the messages, `QuestionTooLong`, or `EngineError`.
         """
         chat = _with_system(messages, self._form.system)
         if self._form.template_file is None:
-            return await self._checked(await self._tokenizer.chat(chat))
-        return await self._checked(await self._tokenizer.text(render(self._form.template_file, chat)))
+            return await self._checked(await self._tokenizer.chat(chat, variables=variables))
+        return await self._checked(await self._tokenizer.text(render(self._form.template_file, chat, variables)))
 
     async def text_ids(self, text: str) -> tuple[int, ...]:
         """Return raw text with the model's own special tokens. Raises `QuestionTooLong` or `EngineError`."""
@@ -90,35 +94,45 @@ class VllmPolicy:
         if len(prompt) + max_tokens > self.context:  # vLLM would generate less, and not say so
             raise self._too_long(f"{len(prompt)} prompt tokens and {max_tokens} to generate")
         stops = await self._step_stops() if stop_at_step else NO_STOPS
+        own_stops = sampling.extras.stop_token_ids or ()
         pieces = STEP_BY_STEP if eager else IN_LARGE_PIECES
         if stop_at_step:
             pieces = IN_LARGE_PIECES if stops.exact else TOKEN_BY_TOKEN
+        step_ends = {token: text for token, text in stops.texts.items() if token not in own_stops}
         body = {
             "prompt": prompt,
             "max_tokens": max_tokens,
             "seed": seed,
             "stop": sampling.stop,
             **sampling_body(sampling),
+            **constraint_body(sampling.constraint),
             "stream": True,
             "stream_options": {"include_usage": True},
             "stream_interval": pieces,
             "return_token_ids": True,
         }
-        if stops.texts:
-            body["stop_token_ids"] = list(stops.texts)
+        if sampling.extras.min_tokens is not None:
+            body["min_tokens"] = min(sampling.extras.min_tokens, max_tokens)  # what is left of a budget may be less
+        if step_ends:
+            body["stop_token_ids"] = [*own_stops, *step_ends]
         if sampling.logprobs is not None:
-            body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
+            body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": not sampling.texts}
+        # What only the engine can know is wrong, such as an id that its vocabulary has not got.
+        bad_request = InvalidRequest if sampling.extras.told or sampling.texts or sampling.constraint else EngineError
         reader = CompletionReader(
             self._engine.title,
             prompt=len(prompt),
             logprobs=sampling.logprobs,
+            texts=sampling.texts,
+            bad_request=bad_request,
             bill=bill,
             stop=sampling.stop,
-            step_ends=stops.texts,
+            step_ends=step_ends,
+            constraint=sampling.constraint,
         )
         request_id = new_request_id()
         bill.exact = False
-        answer = self._engine.stream("/v1/completions", body, request_id=request_id)
+        answer = self._engine.stream("/v1/completions", body, request_id=request_id, bad_request=bad_request)
         last: Chunk | None = None
         try:
             while (event := await answer.event()) is not None:

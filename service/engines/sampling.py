@@ -1,9 +1,11 @@
 """How a distribution is said to vLLM."""
 
+from typing import Any
+
 from service.search.ports import Sampling
 
 
-def sampling_body(sampling: Sampling) -> dict[str, float]:
+def sampling_body(sampling: Sampling) -> dict[str, Any]:
     """Return all that shapes the distribution: what is left out, vLLM takes from the model's own defaults."""
     return {
         "temperature": sampling.temperature,
@@ -11,4 +13,5 @@ def sampling_body(sampling: Sampling) -> dict[str, float]:
         "top_k": sampling.top_k or 0,
         "min_p": sampling.min_p or 0.0,
         "repetition_penalty": 1.0,
+        **sampling.extras.told,
     }

@@ -8,16 +8,16 @@ from typing import Any
 
 import aiohttp
 
-from service.engines.failures import LOST, lost, refused
+from service.engines.failures import LOST, as_bad_request, lost, refused
 from service.engines.pulse import Pulse
 from service.engines.sse import DataLines
-from service.errors import EngineError
+from service.errors import EngineError, MullError
 
 
 class EngineStream:
     """The events of one request, which is sent in a task of its own: a reader who is cancelled can read on.
 
-    `ended` is true once everything has come.
+    `ended` is true once everything has come. Status 400 is raised as `bad_request`.
     """
 
     def __init__(
@@ -26,11 +26,13 @@ class EngineStream:
         served_name: str,
         request: Coroutine[Any, Any, aiohttp.ClientResponse],
         pulse: Pulse,
+        bad_request: type[MullError] = EngineError,
     ) -> None:
         self.ended = False
         self.heard = inf
         self._engine = engine
         self._served_name = served_name
+        self._bad_request = bad_request
         self._sending = asyncio.create_task(request)
         self._response: aiohttp.ClientResponse | None = None
         self._pulse = pulse
@@ -67,7 +69,8 @@ class EngineStream:
         response = await self._pulse.wait_for(asyncio.shield(self._sending))
         if response.status != 200:
             content = await self._pulse.wait_for(response.read())
-            raise refused(self._engine, response.status, content, served_name=self._served_name)
+            failure = refused(self._engine, response.status, content, served_name=self._served_name)
+            raise as_bad_request(failure, response.status, self._bad_request)
         self._response = response
         self._pulse.watch(self)
         return response

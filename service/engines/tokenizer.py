@@ -1,13 +1,15 @@
 """An engine's own tokenizer, over HTTP, with a memory."""
 
 import asyncio
+import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.engines.engine import EngineHttp
 from service.engines.failures import unusable
 from service.errors import EngineError, InvalidRequest, MullError
+from service.search.ports import NO_VARIABLES
 
 Messages = Sequence[dict[str, str]]
 
@@ -22,13 +24,19 @@ class EngineTokenizer:
         self._asked: dict[object, asyncio.Task[tuple[int, ...]]] = {}
         self._waiting: dict[object, int] = {}
 
-    async def chat(self, messages: Messages, *, reply: bool = True) -> tuple[int, ...]:
+    async def chat(
+        self, messages: Messages, *, reply: bool = True, variables: Mapping[str, Any] = NO_VARIABLES
+    ) -> tuple[int, ...]:
         """Return a chat under the engine's template, with `reply` ready for the assistant's turn.
 
-        Raises `InvalidRequest` where the template refuses the messages, or the engine's own errors.
+        `variables` are the template's, beside the messages: plain JSON. Raises `InvalidRequest` where the template
+        refuses them, or the engine's own errors.
         """
-        key = (reply, *((message["role"], message["content"]) for message in messages))
-        body = {"messages": list(messages), "add_generation_prompt": reply}
+        given = json.dumps(dict(variables), sort_keys=True)
+        key = (reply, given, *((message["role"], message["content"]) for message in messages))
+        body: dict[str, Any] = {"messages": list(messages), "add_generation_prompt": reply}
+        if variables:
+            body["chat_template_kwargs"] = dict(variables)
         return await self._ids(key, body, bad_request=InvalidRequest)
 
     async def text(self, text: str, *, special: bool = False) -> tuple[int, ...]:

@@ -4,7 +4,9 @@ import json
 import logging
 import re
 import time
+import traceback
 import uuid
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,24 +20,32 @@ ENDPOINTS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/score": "score",
+    "/v1/responses": "responses",
+    "/v1/responses/{id}": "responses",
     "/v1/models": "models",
     "/v1/strategies": "strategies",
+    "/v1/traces/{id}": "traces",
     "/healthz": "healthz",
     "/readyz": "readyz",
     "/metrics": "metrics",
     "/openapi.json": "openapi",
 }
 _PROBES = {"healthz", "readyz", "metrics"}
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_BELOW = {"/v1/traces/": "traces", "/v1/responses/": "responses"}
+_UNREAD = {408, 413}
+"""Answers to a body that has not been read to its end: the connection cannot be used again."""
+ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_serving: ContextVar[str | None] = ContextVar("request_id", default=None)
 _log = logging.getLogger("mull.access")
 
 
 @dataclass(slots=True)
 class Trace:
-    """One request: its id, and what the endpoints note about it for the log and the metrics."""
+    """One request: its id, the name of the key that its client has shown, and what is noted for log and metrics."""
 
     id: str
     endpoint: str
+    caller: str | None = None
     strategy: str = "none"
     cache: str = "none"
     error: str | None = None
@@ -44,6 +54,10 @@ class Trace:
 def trace(connection: HTTPConnection) -> Trace:
     """Return the trace that `Access` put into the request's scope."""
     return cast(Trace, connection.scope["mull.trace"])
+
+
+class AnswerCutOff(Exception):
+    """An answer that had begun could not be brought to its end."""
 
 
 class Access:
@@ -59,24 +73,29 @@ class Access:
             await self._app(scope, receive, send)
             return
         begun = time.monotonic()
-        noted = Trace(_id(scope), ENDPOINTS.get(scope["path"], "other"))
+        noted = Trace(_id(scope), _endpoint(scope["path"]))
         scope["mull.trace"] = noted
+        _serving.set(noted.id)
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", noted.id.encode())]
+                own = [(b"x-request-id", noted.id.encode())]
+                if status in _UNREAD:
+                    own.append((b"connection", b"close"))
+                message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            _log.exception("request %s crashed", noted.id)
-            if status:
-                raise
+            _log.exception("request crashed")
             noted.error = "MullError"
+            if status:
+                # The server closes the connection; its own log need not repeat what ours has said.
+                raise AnswerCutOff from None
             await _send_crash(send_with_id)
         finally:
             self._note(scope, noted, status, time.monotonic() - begun)
@@ -102,7 +121,12 @@ class Access:
 def _id(scope: Scope) -> str:
     """Return the client's id if it is harmless in a header and a log, else a new one."""
     given = HTTPConnection(scope).headers.get("x-request-id", "")
-    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+    return given if ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _endpoint(path: str) -> str:
+    below = next((endpoint for folder, endpoint in _BELOW.items() if path.startswith(folder)), "other")
+    return ENDPOINTS.get(path, below)
 
 
 async def _send_crash(send: Send) -> None:
@@ -114,7 +138,10 @@ async def _send_crash(send: Send) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record; `extra={"fields": {…}}` adds to it."""
+    """One JSON object per record, with the id of the request that is being served; `extra={"fields": {…}}` adds to it.
+
+    Of an exception the places are told and not the text, which may quote a question.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -123,11 +150,19 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **({} if (serving := _serving.get()) is None else {"request_id": serving}),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = _places(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
+
+
+def _places(error: BaseException) -> str:
+    """Return a traceback without what the exceptions say: their classes only, the first cause first."""
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = _places(earlier) if earlier is not None else ""
+    return f"{before}{''.join(traceback.format_tb(error.__traceback__))}{type(error).__qualname__}\n"
 
 
 def log_to_stderr() -> None:

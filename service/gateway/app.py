@@ -1,4 +1,4 @@
-"""The gateway's composition root: `uvicorn --factory service.gateway.app:create_app`."""
+"""The gateway's composition root: `python -m service.gateway` serves it."""
 
 import asyncio
 import contextlib
@@ -8,17 +8,22 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from service.cache import ResultCache
+from service.doors.doors import Doors
 from service.errors import EngineUnavailable
 from service.gateway.access import Access, log_to_stderr
+from service.gateway.doorkeeper import Doorkeeper, allow_origins
 from service.gateway.endpoints import endpoints
 from service.gateway.failures import handle_failures
 from service.gateway.openapi import describe
 from service.gateway.readiness import Readiness
+from service.gateway.responses import Responses
 from service.gateway.searching import Gateway
+from service.gateway.traces import trace_endpoints
 from service.gateway.workers import RayWorkers, Workers
 from service.metrics import Metrics
 from service.settings import Settings
 from service.settings_file import load_settings
+from service.trace_store import TraceStore
 
 
 def create_app(settings: Settings | None = None, workers: Workers | None = None) -> FastAPI:
@@ -30,14 +35,21 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
     log_to_stderr()
     settings = settings or load_settings()
     workers = workers or RayWorkers(settings.ray.address)
-    gateway = Gateway(settings, workers, ResultCache(settings), Metrics(), Readiness(workers))
+    traces = TraceStore(settings.redis)
+    gateway = Gateway(settings, workers, ResultCache(settings), Metrics(), Readiness(workers), traces, Doors(settings))
+
+    responses = Responses(gateway)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         connecting = asyncio.create_task(_connect(workers))
-        yield
+        async with responses.running():
+            yield
         connecting.cancel()
+        await responses.aclose()
         await gateway.cache.aclose()
+        await traces.aclose()
+        await gateway.doors.aclose()
 
     app = FastAPI(
         title="Mull",
@@ -49,6 +61,12 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
         redirect_slashes=False,
     )
     app.include_router(endpoints(gateway))
+    app.include_router(responses.router())
+    app.include_router(trace_endpoints(traces))
+    # The last one is the outermost: a web page reads our refusals too, and every request has an id.
+    app.add_middleware(Doorkeeper, doors=gateway.doors)
+    if settings.doors.cors_origins:
+        allow_origins(app, settings.doors.cors_origins)
     app.add_middleware(Access, metrics=gateway.metrics)
     app.openapi = describe(app)  # type: ignore[method-assign]
     handle_failures(app)

@@ -9,10 +9,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.cache import Outcome
 from service.gateway.access import trace
 from service.gateway.body import read_json
 from service.gateway.catalogue import Catalogue, asked, catalogue
+from service.gateway.chunks import ChatChunks, TextChunks
+from service.gateway.dry_run import PlanReply, plan_reply
 from service.gateway.failures import error_response
+from service.gateway.models import ModelCard, ModelList, contexts, model_card, model_list
 from service.gateway.plan import plan
 from service.gateway.reply import (
     ChatCompletion,
@@ -26,7 +30,10 @@ from service.gateway.reply import (
 from service.gateway.schema import Ask, ChatAsk, CompletionAsk
 from service.gateway.score_ask import score_plan
 from service.gateway.score_reply import ScoreList, score_list
-from service.gateway.searching import Gateway, answer, scores
+from service.gateway.searching import Gateway, answer, answer_told, scores
+from service.gateway.sse import EventStream
+from service.gateway.stream_ask import stream_ask
+from service.gateway.streaming import AnswerStream
 from service.search.request import SearchResult
 
 Shape = Callable[[SearchResult, MullReply, str], ChatCompletion | TextCompletion]
@@ -47,16 +54,20 @@ def endpoints(gateway: Gateway) -> APIRouter:
     router = APIRouter()
     started = int(time.time())
 
-    @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=_FAILURES)
+    @router.post("/v1/chat/completions", response_model=ChatCompletion | PlanReply, responses=_FAILURES)
     async def chat_completions(request: Request) -> Response:
         """Answer a chat by a search. OpenAI's `chat.completion` with Mull's own object `mull` beside it.
 
         A repeated request is answered from the result cache (header `x-mull-cache: hit`, `mull.cached: true`);
         `usage`, `mull.usage` and `mull.cost` then say what the answer once cost.
+
+        With `stream: true` the answer comes as server-sent events: OpenAI's `chat.completion.chunk`s, then `[DONE]`.
+        `mull.progress` says what is told of the search meanwhile; `mull` is in the last chunk. What fails after the
+        first byte is told in an event `{"error": …}`, and there is no `[DONE]`.
         """
         return await _complete(gateway, request, ChatAsk, chat_completion)
 
-    @router.post("/v1/completions", response_model=TextCompletion, responses=_FAILURES)
+    @router.post("/v1/completions", response_model=TextCompletion | PlanReply, responses=_FAILURES)
     async def completions(request: Request) -> Response:
         """Continue a text by a search, without a chat template; otherwise like `/v1/chat/completions`."""
         return await _complete(gateway, request, CompletionAsk, text_completion)
@@ -69,19 +80,23 @@ def endpoints(gateway: Gateway) -> APIRouter:
         """
         arrived = time.monotonic()
         settings = gateway.settings
-        planned = score_plan(await read_json(request, settings.gateway.max_body_bytes), settings)
+        planned = score_plan(await read_json(request, settings.gateway), settings)
         found = await scores(gateway, planned, request, arrived)
         seconds = time.monotonic() - arrived
         body = score_list(found, planned.request, settings, trace_id=trace(request).id, seconds=seconds)
         return JSONResponse(body.model_dump(mode="json"))
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", response_model=ModelList)
     async def models() -> Response:
-        """List the models that can be asked for."""
-        data = [
-            {"id": name, "object": "model", "created": started, "owned_by": "mull"} for name in gateway.settings.models
-        ]
-        return JSONResponse({"object": "list", "data": data})
+        """List the models that can be asked for, aliases among them, each with what stands behind it."""
+        known = await contexts(gateway.workers)
+        return JSONResponse(model_list(gateway.settings, known, started).model_dump(mode="json"))
+
+    @router.get("/v1/models/{id:path}", response_model=ModelCard)
+    async def model(id: str) -> Response:
+        """Say what stands behind one model."""
+        known = await contexts(gateway.workers)
+        return JSONResponse(model_card(id, gateway.settings, known, started).model_dump(mode="json"))
 
     @router.get("/v1/strategies", response_model=Catalogue, responses={400: _FAILURES[400]})
     async def strategies(request: Request) -> Response:
@@ -118,17 +133,27 @@ async def _complete(gateway: Gateway, request: Request, kind: type[Ask], shape: 
     arrived = time.monotonic()
     noted = trace(request)
     settings = gateway.settings
-    planned = plan(await read_json(request, settings.gateway.max_body_bytes), kind, settings)
+    data = await read_json(request, settings.gateway)
+    planned = plan(data, kind, settings)
     noted.strategy = planned.request.strategy.name
-    result, outcome = await answer(gateway, planned, request, arrived)
-    noted.cache = "off" if outcome == "error" else outcome
-    mull = mull_reply(
-        result,
-        planned,
-        settings,
-        cached=outcome == "hit",
-        trace_id=noted.id,
-        seconds=time.monotonic() - arrived,
-    )
-    body = shape(result, mull, planned.request.model).model_dump(mode="json")
-    return JSONResponse(body, headers={"x-mull-cache": noted.cache})
+    if planned.dry:
+        return JSONResponse(plan_reply(planned, settings).model_dump(mode="json"))
+    streamed = stream_ask(data, kind, planned.request, settings)
+
+    def note(outcome: Outcome) -> dict[str, str]:
+        noted.cache = "off" if outcome == "error" else outcome
+        return {"x-mull-cache": noted.cache}
+
+    def body(result: SearchResult) -> ChatCompletion | TextCompletion:
+        seconds, cached = time.monotonic() - arrived, noted.cache == "hit"
+        mull = mull_reply(result, planned, settings, cached=cached, trace_id=noted.id, seconds=seconds)
+        return shape(result, mull, planned.name)
+
+    if streamed is None:
+        result, outcome = await answer(gateway, planned, request, arrived)
+        headers = note(outcome)
+        return JSONResponse(body(result).model_dump(mode="json"), headers=headers)
+    told, outcome = await answer_told(gateway, planned, streamed.interest, request, arrived)
+    chunks = (ChatChunks if kind is ChatAsk else TextChunks)(noted.id, planned.name, streamed.include_usage)
+    stream = AnswerStream(chunks, body, stepwise=planned.request.strategy.stepwise)
+    return EventStream(stream.of(told), note(outcome))

@@ -19,7 +19,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> InvalidRequest:
     param = _dotted(loc)
     match first["type"]:
         case "extra_forbidden":
-            known = sorted({f for m in models for f in m.model_fields})
+            known = sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
             message, hint = f"There is no field `{param}`.", f"Known here: {', '.join(known)}."
         case "missing":
             message, hint = f"`{param}` is missing.", "Add it."
@@ -70,5 +70,5 @@ def _models(*kinds: Any) -> Iterator[type[BaseModel]]:
 
 
 def _dotted(loc: Loc) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:100]}" for part in loc)
     return text.removeprefix(".")

@@ -22,8 +22,13 @@ def handle_failures(app: FastAPI) -> None:
 
 
 def error_response(error: MullError) -> JSONResponse:
-    """Return an error as a response; one that says 503 also says when to come back."""
-    headers = {"retry-after": str(error.retry_after or 5)} if error.status == 503 else None
+    """Return an error as a response; one that says 429 or 503 also says when to come back."""
+    headers = None
+    match error.status:
+        case 401:
+            headers = {"www-authenticate": "Bearer"}
+        case 429 | 503:
+            headers = {"retry-after": str(error.retry_after or 5)}
     return JSONResponse(error.to_body(), error.status, headers)
 
 

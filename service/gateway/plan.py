@@ -4,25 +4,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from service.errors import InvalidRequest, QuestionTooLong, UnknownModel
+from service.errors import InvalidRequest, QuestionTooLong
+from service.gateway.constrained import constraint_of
 from service.gateway.explain import explain
 from service.gateway.schema import Ask, ChatAsk, ChatMessage, CompletionAsk
 from service.gateway.unsupported import without_off_values
-from service.search.check import check_sampling, check_strategy
+from service.gateway.way import known_name, template_kwargs, way_of
+from service.public_model import lower
+from service.search.check import check_constraint, check_logprobs, check_min_tokens, check_sampling, check_strategy
+from service.search.constraint import usual_kind
 from service.search.request import Message, SamplingSpec, SearchRequest
-from service.settings import Effort, Limits, PublicModel, ReasoningEffort, Settings
+from service.settings import Limits, PolicySettings, Settings
 from strategies.registry import StrategySpec
-
-_specs: TypeAdapter[StrategySpec] = TypeAdapter(StrategySpec)
+from strategies.spec import ScoreSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One search to be made, how long it may take, and how its answer is shown."""
+    """One search to be made, how long it may take, and how its answer is shown.
+
+    `name` is the model as the client calls it, which may be an alias; `dry`: it is not to be made, only told.
+    """
 
     request: SearchRequest
+    name: str
+    dry: bool
     deadline_s: float
     show_candidates: bool
     warnings: tuple[str, ...]
@@ -37,39 +45,44 @@ def plan(data: Mapping[str, Any], kind: type[Ask], settings: Settings) -> Plan:
         ask = kind.model_validate(without_off_values(data), strict=True)
     except ValidationError as error:
         raise explain(error, kind) from None
-    model = known_model(ask.model, settings)
-    strategy = _strategy(ask, model)
+    _check_dry(ask)
+    named = known_name(ask.model, settings)
+    way = way_of(ask, named)
+    strategy = way.strategy
     _check_size(strategy, settings.limits)
-    reward = settings.reward_of(ask.model)
+    policy = settings.policies[named.model.policy]
+    reward = settings.reward_of(named.base)
     reads = reward.family.reads if reward is not None else None
-    score = check_strategy(strategy, ask.mull.score, model=ask.model, reads=reads, returned=ask.n or 1)
+    constraint = constraint_of(ask.response_format, ask.structured_outputs)
+    check_constraint(strategy, constraint)
+    answer = ask.mull.answer or usual_kind(constraint)
+    score = check_strategy(strategy, way.score, model=ask.model, reads=reads, returned=ask.n or 1, answer=answer)
     sampling, warnings = check_sampling(strategy, _sampling(ask))
-    budget = ask.mull.budget
+    budget = lower(ask.mull.budget, way.budget)
     check_deadline(budget.deadline_ms, settings.limits)
+    cap = _token_cap(ask)
+    _check_cap(cap, settings.limits)
+    _check_tokens(ask, strategy, score, cap, policy)
     request = SearchRequest(
-        model=ask.model,
+        model=named.base,
         messages=_messages(ask, settings.limits),
         prompt=_prompt(ask, settings.limits),
-        max_completion_tokens=_token_cap(ask),
+        max_completion_tokens=cap,
         sampling=sampling,
+        chat_template_kwargs=template_kwargs(ask, named.model),
+        logprobs=ask.wanted_logprobs,
         seed=ask.seed or 0,
         n=ask.n or 1,
         strategy=strategy,
         score=score,
+        answer=answer,
+        constraint=constraint,
         budget=budget,
         trace="trace" in ask.mull.include,
     )
     deadline_ms = budget.deadline_ms or settings.limits.default_deadline_ms
-    return Plan(request, deadline_ms / 1000, "candidates" in ask.mull.include, warnings)
-
-
-def known_model(name: str, settings: Settings) -> PublicModel:
-    """Return the public model of that name; raises `UnknownModel`."""
-    model = settings.models.get(name)
-    if model is None:
-        known = ", ".join(settings.models)
-        raise UnknownModel(f"There is no model {name!r}.", hint=f"Known: {known}.", param="model")
-    return model
+    show_candidates = "candidates" in ask.mull.include
+    return Plan(request, ask.model, ask.mull.dry_run, deadline_ms / 1000, show_candidates, warnings)
 
 
 def check_deadline(deadline_ms: int | None, limits: Limits) -> None:
@@ -94,28 +107,6 @@ def check_question(question: str, length: int, param: str, limits: Limits) -> No
         )
 
 
-def _strategy(ask: Ask, model: PublicModel) -> StrategySpec:
-    if ask.mull.strategy is not None:
-        if ask.effort is not None:
-            raise InvalidRequest(
-                "`mull.strategy` and `reasoning_effort` both say how to search.",
-                hint="Send one of them.",
-                param="reasoning_effort",
-            )
-        return ask.mull.strategy
-    name = ask.effort or model.default_effort
-    return _specs.validate_python({"name": "sample"}) if name is None else _bought(name, model)
-
-
-def _bought(name: ReasoningEffort, model: PublicModel) -> StrategySpec:
-    effort: Effort | None = model.efforts.get(name)
-    if effort is None:
-        known = ", ".join(model.efforts)
-        raise InvalidRequest(f"This model has no effort {name!r}.", hint=f"Known: {known}.", param="reasoning_effort")
-    samples = {} if effort.samples is None else {"samples": effort.samples}
-    return _specs.validate_python({"name": effort.strategy, **samples})
-
-
 def _check_size(strategy: StrategySpec, limits: Limits) -> None:
     if strategy.candidates > limits.samples:
         raise InvalidRequest(
@@ -126,10 +117,37 @@ def _check_size(strategy: StrategySpec, limits: Limits) -> None:
         )
 
 
+def _check_cap(cap: int | None, limits: Limits) -> None:
+    if cap is not None and cap > limits.max_tokens:
+        raise InvalidRequest(
+            f"{cap} tokens for one candidate are more than this server allows: {limits.max_tokens}.",
+            hint="Ask for less, or raise limits.max_tokens.",
+            param="max_completion_tokens",
+        )
+
+
 def _sampling(ask: Ask) -> SamplingSpec:
-    return SamplingSpec(
-        temperature=ask.temperature, top_p=ask.top_p, top_k=ask.top_k, min_p=ask.min_p, stop=tuple(ask.stop or ())
-    )
+    return SamplingSpec(**{field: getattr(ask, field) for field in SamplingSpec.model_fields})
+
+
+def _check_dry(ask: Ask) -> None:
+    if ask.mull.dry_run and ask.stream:
+        raise InvalidRequest(
+            "A dry run has one answer, at once: there is nothing to stream.",
+            hint="Leave `stream` out, or `mull.dry_run`.",
+            param="mull.dry_run",
+        )
+
+
+def _check_tokens(ask: Ask, strategy: StrategySpec, score: ScoreSpec, cap: int | None, policy: PolicySettings) -> None:
+    """Raise `InvalidRequest` for what is asked of tokens, where it cannot be had."""
+    most = cap or policy.sampling.max_tokens
+    check_min_tokens(ask.min_tokens, most)
+    if isinstance(ask, ChatAsk) and ask.top_logprobs is not None and not ask.logprobs and ask.top_logprobs > 0:
+        raise InvalidRequest(
+            "`top_logprobs` is for answers with `logprobs`.", hint="Send `logprobs: true` too.", param="top_logprobs"
+        )
+    check_logprobs(strategy, score, ask.wanted_logprobs, most)
 
 
 def _token_cap(ask: Ask) -> int | None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.gateway.logprobs import ChatLogprobs, TextLogprobs, chat_logprobs, text_logprobs
 from service.gateway.plan import Plan
 from service.gateway.price import cost
 from service.search.request import (
@@ -101,7 +102,7 @@ class ChatChoice(Reply):
 
     index: int
     message: AssistantMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 
@@ -122,7 +123,7 @@ class TextChoice(Reply):
 
     index: int
     text: str
-    logprobs: None = None
+    logprobs: TextLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 
@@ -156,7 +157,12 @@ class ErrorBody(Reply):
 def chat_completion(result: SearchResult, mull: MullReply, model: str) -> ChatCompletion:
     """Return a search's result as the answer to a chat."""
     choices = [
-        ChatChoice(index=i, message=AssistantMessage(content=c.text), finish_reason=c.finish_reason or "length")
+        ChatChoice(
+            index=i,
+            message=AssistantMessage(content=c.text),
+            logprobs=chat_logprobs(c),
+            finish_reason=c.finish_reason or "length",
+        )
         for i, c in enumerate(result.choices)
     ]
     return ChatCompletion(
@@ -172,7 +178,7 @@ def chat_completion(result: SearchResult, mull: MullReply, model: str) -> ChatCo
 def text_completion(result: SearchResult, mull: MullReply, model: str) -> TextCompletion:
     """Return a search's result as the continuation of a text."""
     choices = [
-        TextChoice(index=i, text=c.text, finish_reason=c.finish_reason or "length")
+        TextChoice(index=i, text=c.text, logprobs=text_logprobs(c), finish_reason=c.finish_reason or "length")
         for i, c in enumerate(result.choices)
     ]
     return TextCompletion(

@@ -8,8 +8,9 @@ from pydantic import Field, ValidationError
 
 from service.errors import InvalidRequest, QuestionTooLong
 from service.gateway.explain import explain
-from service.gateway.plan import check_deadline, check_question, known_model
+from service.gateway.plan import check_deadline, check_question
 from service.gateway.schema import Body
+from service.gateway.way import known_name
 from service.search.score_request import ScoreBudget, ScoreRequest
 from service.settings import Limits, Settings
 
@@ -49,8 +50,8 @@ def score_plan(data: Mapping[str, Any], settings: Settings) -> ScorePlan:
         ask = ScoreAsk.model_validate(data, strict=True)
     except ValidationError as error:
         raise explain(error, ScoreAsk) from None
-    known_model(ask.model, settings)
-    if settings.reward_of(ask.model) is None:
+    model = known_name(ask.model, settings).base
+    if settings.reward_of(model) is None:
         raise InvalidRequest(
             f"The model {ask.model!r} has no reward model.",
             hint="Ask for one that has, or add a reward model.",
@@ -60,7 +61,7 @@ def score_plan(data: Mapping[str, Any], settings: Settings) -> ScorePlan:
     _check_solutions(ask, settings.limits)
     check_deadline(ask.mull.budget.deadline_ms, settings.limits)
     request = ScoreRequest(
-        model=ask.model,
+        model=model,
         question=ask.question,
         solutions=None if ask.solutions is None else tuple(ask.solutions),
         steps=None if ask.steps is None else tuple(tuple(steps) for steps in ask.steps),

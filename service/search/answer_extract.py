@@ -17,10 +17,11 @@ def extract(solution: str) -> str | None:
     linear in the length of the solution. Source: the convention of MATH (Hendrycks et al. 2021, arXiv:2103.03874)
     and of GSM8K (Cobbe et al. 2021, arXiv:2110.14168).
     """
-    return _last_boxed(solution) or _last_announced(solution)
+    return last_boxed(solution) or _last_announced(solution)
 
 
-def _last_boxed(solution: str) -> str | None:
+def last_boxed(solution: str) -> str | None:
+    """Return what the last balanced `\\boxed{…}` holds; `None` where no box holds anything."""
     opened: list[int | None] = []  # one entry per open brace: where the content of a box begins, None for others
     last: tuple[int, str] | None = None
     for token in _BRACES.finditer(solution):
@@ -39,13 +40,18 @@ def _last_boxed(solution: str) -> str | None:
     return last[1] if last else None
 
 
-def _last_announced(solution: str) -> str | None:
+def announced(solution: str) -> str | None:
+    """Return the rest of the line after the last phrase that announces an answer, if there is one; it may be cut."""
     end = None
     for phrase in _ANNOUNCED.finditer(solution):
         end = phrase.end()
-    if end is None:
+    return None if end is None else solution[end : end + _LONGEST_PHRASE + 1].split("\n", 1)[0].strip()
+
+
+def _last_announced(solution: str) -> str | None:
+    rest = announced(solution)
+    if rest is None:
         return None
-    rest = solution[end : end + _LONGEST_PHRASE + 1].split("\n", 1)[0].strip()
     math = _INLINE_MATH.match(rest)
     if math:
         return next(group for group in math.groups() if group is not None).strip() or None

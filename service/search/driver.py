@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio import Task
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ from service.errors import QuestionTooLong
 from service.search.ledger import Account, BudgetExhausted
 from service.search.memo import ScoreMemo
 from service.search.past import NOTHING, Past
-from service.search.ports import AnswerReader, Bill, Policy, Scorer
+from service.search.ports import AnswerReader, Bill, Policy, Scorer, TokenLogprobs
 from service.search.scoring import StepScores, charge
 from service.search.slots import Slots
 from service.search.streams import Stream, Streams
@@ -18,6 +18,7 @@ from service.search.tasks import Tasks
 from service.search.terms import Terms
 from service.search.trace import Grown, Judged, Record, Stopped, Told, Wished
 from service.search.usage import Counter
+from service.search.watch import Watch
 from strategies.protocol import (
     Action,
     Cancel,
@@ -55,7 +56,7 @@ class Driver:
 
     What it spends is in `counter`, and what happened in `records`, also after an error; `unscorable` has the candidates
     that are too long for the reward model's context, with what it said. On every way out each engine request has ended.
-    `past` is what an earlier run has left: it is told again first, and not paid for again.
+    `past` is what an earlier run has left: it is told again first, and not paid for again. `watch` looks on.
     """
 
     def __init__(
@@ -67,11 +68,15 @@ class Driver:
         policy_account: Account,
         reward_account: Account,
         past: Past = NOTHING,
+        watch: Watch | None = None,
     ) -> None:
         self.counter = Counter(question=len(terms.prompt))
         self.records: list[Record] = []
         self.unscorable: dict[Path, QuestionTooLong] = {}
         self._strategy = strategy
+        self._watch = watch
+        if watch is not None:
+            watch.begin(strategy, self.counter)
         self._deadline = terms.deadline
         self._begun = asyncio.get_running_loop().time()
         self._inbox: asyncio.Queue[Event | Exception | None] = asyncio.Queue()  # None: more can be started
@@ -95,6 +100,7 @@ class Driver:
             spawn=lambda work: self._tasks.spawn(self._report(work)),
             paid=self._grown,
             room=lambda: self._inbox.put_nowait(None),
+            wrote=watch.wrote if watch is not None else None,
         )
         self._scores: StepScores | None = None
         if engines.scorer is not None:
@@ -142,7 +148,7 @@ class Driver:
                 continue
             if isinstance(event, Exception):
                 raise event
-            self.records.append(Told(self._now(), event))
+            self._note(Told(self._now(), event))
             self._apply(self._strategy.on(event))
             if isinstance(event, Ended | Paused) and event.node in self._unread:
                 self._score(event.node)
@@ -151,7 +157,7 @@ class Driver:
 
     def _apply(self, actions: Iterable[Action]) -> None:
         for action in actions:
-            self.records.append(Wished(self._now(), action))
+            self._note(Wished(self._now(), action))
             match action:
                 case Sample():
                     self._streams.want(action)
@@ -161,6 +167,10 @@ class Driver:
                     self._cancel(node, forgo)
                 case Finish(reason):
                     self._finish = reason
+
+    def logprobs(self, node: Path) -> Sequence[TokenLogprobs]:
+        """Return what was told of each token of the solution that ends at `node`, where texts were asked for."""
+        return self._streams.logprobs(node)
 
     def _score(self, node: Path) -> None:
         if self._scores is None:
@@ -202,6 +212,11 @@ class Driver:
             task.cancel()
         if self._streams.cancel(node, forgo=forgo):
             self._inbox.put_nowait(Cancelled(node))
+
+    def _note(self, record: Told | Wished) -> None:
+        self.records.append(record)
+        if self._watch is not None:
+            self._watch.saw(record)
 
     # --- bills ---
 

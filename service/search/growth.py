@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from service.errors import EngineError
-from service.search.ports import Chunk
+from service.search.ports import Chunk, TokenLogprobs
 from service.search.steps import StepSplitter
 from strategies.certainty import Certainty
 from strategies.protocol import Answer, Ended, EndReason, Path, Paused
@@ -14,8 +14,8 @@ class Growth:
     """A solution from the question to the end of `node`: what its ancestors wrote, and what its own stream adds.
 
     The first `inherited_steps` and `inherited_tokens` are the ancestors'. `max_steps` is how many the stream was asked
-    for, `None` for all. `certainty` is there where the policy's log-probabilities are to be judged. `whole`: it is one
-    step, which only the end of the stream completes.
+    for, `None` for all. `certainty` is there where the policy's log-probabilities are to be judged; `logprobs` are
+    those that came with texts, one for each token. `whole`: it is one step, which only the end of the stream completes.
     """
 
     node: Path
@@ -25,14 +25,15 @@ class Growth:
     whole: bool = False
     steps: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     inherited_steps: int = 0
     inherited_tokens: int = 0
 
     def fork(self, node: Path, certainty: Certainty | None, max_steps: int | None) -> "Growth":
         """Return the growth of a stream that goes on from here."""
-        steps, token_ids = list(self.steps), list(self.token_ids)
-        inherited = len(steps), len(token_ids)
-        return Growth(node, self.splitter.fork(), certainty, max_steps, self.whole, steps, token_ids, *inherited)
+        grown = list(self.steps), list(self.token_ids), list(self.logprobs)
+        inherited = len(self.steps), len(self.token_ids)
+        return Growth(node, self.splitter.fork(), certainty, max_steps, self.whole, *grown, *inherited)
 
     @property
     def own_tokens(self) -> int:
@@ -55,6 +56,7 @@ class Growth:
         Raises `EngineError` where certainty is wanted and the log-probabilities do not tell it.
         """
         self.token_ids.extend(chunk.token_ids)
+        self.logprobs.extend(entry for entry in chunk.logprobs if entry.listed)
         if self.certainty is not None:
             self._judge(self.certainty, chunk)
         return self.take(chunk.text)

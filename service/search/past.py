@@ -9,8 +9,8 @@ from service.search.scoring import Prefix, prefixes
 from service.search.trace import Begun, Grown, Judged, Record, Told, Wished
 from strategies.protocol import Ended, Path, Paused, Sample, Scored, Step
 
-SAME = ("model", "messages", "prompt", "sampling", "seed")
-"""What must not differ between a search and its continuation: it decides what the policy writes."""
+SAME = ("model", "messages", "prompt", "chat_template_kwargs", "sampling", "seed", "answer", "constraint")
+"""What must not differ between a search and its continuation: it decides what the policy writes, and how it is read."""
 
 
 @dataclass(slots=True)

@@ -1,11 +1,17 @@
 """What the driver needs from the outside: a policy, a scorer, a judge of answers."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from reward_models.protocol import Reads
+from service.search.constraint import Constraint
+from service.search.sampling import NO_EXTRAS, Extras
 from strategies.protocol import Answer
+
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
+"""For a chat template that is given the messages alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +19,8 @@ class Sampling:
     """How a policy samples; `temperature` ≥ 0, `top_p` in (0, 1], `None` is off.
 
     `logprobs` asks for that many of the most probable tokens' log-probabilities beside the sampled token's own;
-    `None` asks for none at all.
+    `None` asks for none at all. With `texts` they come with the tokens' texts, and tokens of equal text are one.
+    `extras` are passed on to the engine as they are. `constraint` is a form to which what is written is kept.
     """
 
     temperature: float
@@ -22,18 +29,34 @@ class Sampling:
     min_p: float | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    texts: bool = False
+    extras: Extras = NO_EXTRAS
+    constraint: Constraint | None = None
 
     def at(self, temperature: float | None) -> "Sampling":
         """Return the same with another temperature; `None` keeps it."""
         return self if temperature is None else replace(self, temperature=temperature)
 
+    def after(self, written: int) -> "Sampling":
+        """Return the same for what goes on after `written` tokens of a solution: they count towards the fewest."""
+        fewest = self.extras.min_tokens
+        if fewest is None or written == 0:
+            return self
+        return replace(self, extras=self.extras.model_copy(update={"min_tokens": max(0, fewest - written)}))
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """Natural log-probabilities at one position: of the token that was sampled, and of the most probable ones."""
+    """Natural log-probabilities at one position: of the token that was sampled, and of the most probable ones.
+
+    Both are sorted. `token` and `listed` are there where texts were asked for: of the sampled token, and of all that
+    the engine lists, the sampled one with them.
+    """
 
     sampled: float
     top: tuple[float, ...]
+    token: str = ""
+    listed: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +97,13 @@ class Policy(Protocol):
     Raises `EngineError` and its children, `QuestionTooLong`, and `InvalidRequest` for a chat that the template refuses.
     """
 
-    async def prompt_ids(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
-        """Return the token ids of a chat under the policy's template, ready to be continued."""
+    async def prompt_ids(
+        self, messages: Sequence[dict[str, str]], variables: Mapping[str, Any] = NO_VARIABLES
+    ) -> tuple[int, ...]:
+        """Return the token ids of a chat under the policy's template, ready to be continued.
+
+        `variables` are the template's, beside the messages.
+        """
         ...
 
     async def text_ids(self, text: str) -> tuple[int, ...]:

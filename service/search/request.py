@@ -4,6 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, TypeAdapter
 
+from service.search.answer_spec import AnswerSpec
+from service.search.constraint import Constraint
+from service.search.sampling import SamplingSpec as SamplingSpec
 from strategies.registry import StrategySpec
 from strategies.spec import ScoreSpec, Spec
 
@@ -30,16 +33,6 @@ class Budget(Wire):
     parallel: int | None = Field(None, ge=1, description="Most streams of one search in flight.")
 
 
-class SamplingSpec(Wire):
-    """Sampling as asked for by the client; `None` leaves the policy's own setting."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    stop: tuple[str, ...] = ()
-
-
 _registered: TypeAdapter[StrategySpec] = TypeAdapter(StrategySpec)
 
 
@@ -56,10 +49,16 @@ class SearchRequest(Wire):
     prompt: str | None = Field(None, description="Raw text to continue, for /v1/completions.")
     max_completion_tokens: int | None = Field(None, ge=1, description="Caps each candidate; default: the policy's.")
     sampling: SamplingSpec = SamplingSpec()
+    chat_template_kwargs: dict[str, Any] = Field({}, description="Variables for the policy's chat template.")
+    logprobs: int | None = Field(
+        None, ge=0, le=20, description="Log-probabilities of the choices' tokens, and of so many most probable ones."
+    )
     seed: int = 0
     n: int = 1
     strategy: Annotated[SerializeAsAny[Spec], BeforeValidator(_spec)]
     score: ScoreSpec = ScoreSpec()
+    answer: AnswerSpec = AnswerSpec()
+    constraint: Constraint | None = Field(None, description="The form that the engine keeps every candidate to.")
     budget: Budget = Budget()
     trace: bool = Field(False, description="Whether the result brings the trace of the search.")
 
@@ -108,10 +107,24 @@ class SearchUsage(Wire):
     reward: RewardUsage
 
 
+class TokenLogprob(Wire):
+    """One token of a choice: where its text begins, its log-probability, and those of the most probable tokens.
+
+    Texts and natural log-probabilities are the engine's; `top` is sorted, and need not hold the token itself. `offset`
+    is in characters of the choice's text.
+    """
+
+    token: str
+    offset: int
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
 class CandidateResult(Wire):
     """One candidate as shown to the client; `tokens` is what its text cost, `multiplicity` how many samples gave it.
 
     `finish_reason` is `None` for what was stopped before its own end: by the deadline, or because it had lost.
+    `logprobs` are those of the text's tokens, of a choice where they were asked for.
     """
 
     text: str
@@ -123,6 +136,7 @@ class CandidateResult(Wire):
     finish_reason: Literal["stop", "length"] | None
     tokens: int
     multiplicity: int
+    logprobs: tuple[TokenLogprob, ...] | None = Field(None, exclude_if=lambda value: value is None)
 
 
 class VoteResult(Wire):

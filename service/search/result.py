@@ -1,10 +1,12 @@
 """What a search has to show when it stops: choices, candidates, votes and what they cost, as plain data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from service.errors import NoAnswer, QuestionTooLong
 from service.search.past import NOTHING, Past
+from service.search.ports import TokenLogprobs
 from service.search.request import CandidateResult, SearchRequest, SearchResult, SearchUsage, VoteResult
+from service.search.token_texts import tokens_of
 from service.search.trace import Grown
 from service.search.usage import Counter
 from strategies.adaptive_consistency import DECIDED_BETA
@@ -19,9 +21,10 @@ def result_of(
     stopped_by: str,
     seconds: float,
     unscorable: Mapping[Path, QuestionTooLong],
+    logprobs: Callable[[Path], Sequence[TokenLogprobs]] | None = None,
     past: Past = NOTHING,
 ) -> SearchResult:
-    """Return the best of what `strategy` has found, and the bill.
+    """Return the best of what `strategy` has found, and the bill; `logprobs` tells those of a node's tokens.
 
     Raises `NoAnswer` where nothing had been written, or what is in `unscorable` where that left no candidate a score.
     """
@@ -32,7 +35,7 @@ def result_of(
     if not chosen:
         raise no_answer(stopped_by, request)
     return SearchResult(
-        choices=tuple(_shown(c, counter) for c in chosen),
+        choices=tuple(_chosen(c, counter, request, logprobs) for c in chosen),
         candidates=tuple(_shown(c, counter) for c in ranking),
         votes=tuple(_vote(v) for v in votes),
         confidence=_confidence(chosen[0], votes),
@@ -87,6 +90,19 @@ def _confidence(chosen: Candidate, votes: Sequence[Vote]) -> float | None:
     if chosen.answer is None:
         return None
     return next((vote.share for vote in votes if vote.answer.key == chosen.answer.key), None)
+
+
+def _chosen(
+    candidate: Candidate,
+    counter: Counter,
+    request: SearchRequest,
+    logprobs: Callable[[Path], Sequence[TokenLogprobs]] | None,
+) -> CandidateResult:
+    shown = _shown(candidate, counter)
+    if request.logprobs is None or logprobs is None:
+        return shown
+    tokens = tokens_of(candidate.text, logprobs(candidate.node), most=request.logprobs)
+    return shown.model_copy(update={"logprobs": tokens})
 
 
 def _shown(candidate: Candidate, counter: Counter) -> CandidateResult:

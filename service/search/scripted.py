@@ -5,9 +5,10 @@ import random
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reward_models.protocol import Reads
-from service.search.ports import Bill, Chunk, Sampling, TokenLogprobs
+from service.search.ports import NO_VARIABLES, Bill, Chunk, Sampling, TokenLogprobs
 from service.search.seeds import place_seed
 from strategies.protocol import Answer
 
@@ -39,8 +40,10 @@ class ScriptedPolicy:
     calls: list[tuple[int, int, Sampling]] = field(default_factory=list)
     bills: list[Bill] = field(default_factory=list)
 
-    async def prompt_ids(self, messages: Sequence[dict[str, str]]) -> tuple[int, ...]:
-        """Return one token per word of the messages."""
+    async def prompt_ids(
+        self, messages: Sequence[dict[str, str]], variables: Mapping[str, Any] = NO_VARIABLES
+    ) -> tuple[int, ...]:
+        """Return one token per word of the messages, whatever the variables."""
         return await self.text_ids(" ".join(message["content"] for message in messages))
 
     async def text_ids(self, text: str) -> tuple[int, ...]:
@@ -75,7 +78,7 @@ class ScriptedPolicy:
                 last = count == len(words) or count == max_tokens
                 reason = (end if count == len(words) else "length") if last else None
                 token = (SEPARATORS if "\n\n" in word else WRITTEN) + written + count - 1
-                yield Chunk(word, (token,), reason, self._logprobs(sampling))
+                yield Chunk(word, (token,), reason, self._logprobs(sampling, word))
         finally:
             bill.exact = True
             self.open_streams -= 1
@@ -86,10 +89,13 @@ class ScriptedPolicy:
         places = {place_seed(self.request_seed, (i,), written): text for i, text in enumerate(self.solutions)}
         return re.findall(r"\s+|\S+", places[seed])[written:]
 
-    def _logprobs(self, sampling: Sampling) -> tuple[TokenLogprobs, ...]:
+    def _logprobs(self, sampling: Sampling, word: str) -> tuple[TokenLogprobs, ...]:
         if sampling.logprobs is None:
             return ()
-        return (TokenLogprobs(self.logprob, (self.logprob,) * sampling.logprobs),)
+        top = (self.logprob,) * sampling.logprobs
+        if not sampling.texts:
+            return (TokenLogprobs(self.logprob, top),)
+        return (TokenLogprobs(self.logprob, top, word, ((word, self.logprob),)),)
 
 
 @dataclass

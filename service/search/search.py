@@ -14,7 +14,8 @@ from service.search.request import SearchRequest, SearchResult
 from service.search.result import no_answer, result_of
 from service.search.terms import Terms
 from service.search.trace import Begun, to_json
-from service.settings import PolicySettings, SamplingDefaults
+from service.search.watch import Watch
+from service.settings import PolicySettings, SamplingDefaults, StepForm
 from strategies.certainty import Certainty
 
 _log = logging.getLogger("mull.search")
@@ -27,10 +28,12 @@ async def search(
     settings: PolicySettings,
     engines: Engines,
     past: Past = NOTHING,
+    watch: Watch | None = None,
 ) -> SearchResult:
     """Search for the answer to `request` for at most `deadline_s` seconds, going on from `past` if there is one.
 
-    Raises `QuestionTooLong`, `NoAnswer` where nothing had been written when the search had to stop, or `EngineError`.
+    `watch` is told what happens. Raises `QuestionTooLong`, `NoAnswer` where nothing had been written when the search
+    had to stop, or `EngineError`.
     """
     begun = time.perf_counter()
     deadline = asyncio.get_running_loop().time() + deadline_s
@@ -46,15 +49,16 @@ async def search(
     terms = Terms(
         prompt=prompt,
         question=request.question,
-        form=settings.steps,
+        form=_form(request, settings.steps),
         sampling=_sampling(request, settings.sampling, logprobs),
         seed=request.seed,
         max_tokens=_candidate_cap(request, settings.sampling, len(prompt), engines.policy.context),
         parallel=request.budget.parallel,
         deadline=deadline,
-        eager=judged,
+        eager=judged or (watch is not None and watch.interest.text),
         certainty=partial(Certainty, logprobs) if logprobs is not None else None,
         whole=judged and engines.scorer is not None and engines.scorer.reads == "answer",
+        exact=request.answer.kind == "exact",
     )
     strategy = request.strategy.build(request.score, returned=request.n, seed=request.seed)
     driver = Driver(
@@ -64,6 +68,7 @@ async def search(
         policy_account=Account("policy_tokens", request.budget.policy_tokens),
         reward_account=Account("reward_tokens", request.budget.reward_tokens),
         past=past,
+        watch=watch,
     )
     try:
         stopped_by = await driver.run()
@@ -78,6 +83,7 @@ async def search(
         stopped_by=stopped_by,
         seconds=time.perf_counter() - begun,
         unscorable=driver.unscorable,
+        logprobs=driver.logprobs,
         past=past,
     )
     if not request.trace:
@@ -89,7 +95,14 @@ async def search(
 async def _prompt_ids(request: SearchRequest, policy: Policy) -> tuple[int, ...]:
     if request.prompt is not None:
         return await policy.text_ids(request.prompt)
-    return await policy.prompt_ids([message.model_dump() for message in request.messages])
+    return await policy.prompt_ids([message.model_dump() for message in request.messages], request.chat_template_kwargs)
+
+
+def _form(request: SearchRequest, form: StepForm) -> StepForm:
+    """Return how text becomes steps. A box ends a solution only where it is the answer and the form allows any end."""
+    if request.answer.kind == "math" and request.constraint is None:
+        return form
+    return form.model_copy(update={"end_at_answer": False})
 
 
 def _candidate_cap(request: SearchRequest, defaults: SamplingDefaults, prompt: int, context: int) -> int:
@@ -107,11 +120,15 @@ def _candidate_cap(request: SearchRequest, defaults: SamplingDefaults, prompt: i
 
 def _sampling(request: SearchRequest, defaults: SamplingDefaults, logprobs: int | None) -> Sampling:
     asked = request.sampling
+    counts = [count for count in (logprobs, request.logprobs) if count is not None]
     return Sampling(
         temperature=defaults.temperature if asked.temperature is None else asked.temperature,
         top_p=defaults.top_p if asked.top_p is None else asked.top_p,
         top_k=defaults.top_k if asked.top_k is None else asked.top_k,
         min_p=defaults.min_p if asked.min_p is None else asked.min_p,
         stop=asked.stop,
-        logprobs=logprobs,
+        logprobs=max(counts) if counts else None,
+        texts=request.logprobs is not None,
+        extras=asked.extras,
+        constraint=request.constraint,
     )

@@ -73,6 +73,12 @@ class StepSplitter:
         return thinking + self._after_thinking()
 
     @property
+    def settled(self) -> str:
+        """`text` without an end that may turn out to belong to the next step: `text` will always begin with it."""
+        thinking = "" if self._thinking is None else self._thinking.text
+        return "".join((thinking, *self._steps, *self._head))
+
+    @property
     def solution(self) -> str:
         """`text` without the thinking part: what the answer is read from."""
         if self._thinking is not None:

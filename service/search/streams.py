@@ -2,7 +2,7 @@
 
 from asyncio import Task
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ from functools import partial
 from service.search.growth import Growth
 from service.search.ledger import Account, Reservation
 from service.search.past import Past, Writing
-from service.search.ports import AnswerReader, Bill, Chunk, Policy
+from service.search.ports import AnswerReader, Bill, Chunk, Policy, TokenLogprobs
 from service.search.seeds import place_seed
 from service.search.slots import Share
 from service.search.steps import StepSplitter
@@ -59,7 +59,7 @@ class Streams:
     """Starts what is wanted as soon as `parallel`, the budget and the engine's slots allow.
 
     `tell` takes events for the strategy; `paid` is told of every request when it is over; `room` is called when a
-    stream is over while others wait: one that was cancelled ends without an event.
+    stream is over while others wait: one that was cancelled ends without an event; `wrote` is told of every piece.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Streams:
         spawn: Spawn,
         paid: Callable[[Stream], None],
         room: Callable[[], None],
+        wrote: Callable[[StepSplitter], None] | None = None,
     ) -> None:
         self.exhausted = False
         self._terms = terms
@@ -87,6 +88,7 @@ class Streams:
         self._spawn = spawn
         self._paid = paid
         self._room = room
+        self._wrote = wrote
         self._growths: dict[Path, Growth] = {(): Growth((), StepSplitter(terms.form), whole=terms.whole)}
         self._waiting: deque[Sample] = deque()
         self._open: dict[Path, Stream] = {}
@@ -97,6 +99,10 @@ class Streams:
         """Return the finished steps from the question to the end of `node`, and how many are its ancestors'."""
         growth = self._growths[node]
         return growth.steps, growth.inherited_steps
+
+    def logprobs(self, node: Path) -> Sequence[TokenLogprobs]:
+        """Return what was told of each token from the question to the end of `node`, where texts were asked for."""
+        return self._growths[node].logprobs
 
     def is_growing(self, node: Path) -> bool:
         """Whether more may be written of `node`."""
@@ -226,7 +232,8 @@ class Streams:
 
     async def _end(self, growth: Growth, reason: EndReason) -> None:
         self._tell_steps(growth, growth.take_rest())
-        answer = await self._reader.read(growth.splitter.solution)
+        cut_off = self._terms.exact and reason == "length"
+        answer = None if cut_off else await self._reader.read(growth.splitter.solution)
         self._tell(growth.ended(reason, answer))
 
     def _request(self, stream: Stream, sample: Sample, max_tokens: int) -> AsyncGenerator[Chunk, None]:
@@ -235,7 +242,7 @@ class Streams:
         return self._policy.stream(
             (*terms.prompt, *stream.growth.token_ids),
             max_tokens=max_tokens,
-            sampling=terms.sampling.at(sample.temperature),
+            sampling=terms.sampling.at(sample.temperature).after(written),
             seed=place_seed(terms.seed, sample.node, written),
             bill=stream.bill,
             eager=terms.eager,
@@ -248,6 +255,8 @@ class Streams:
                 stream.text.append(chunk.text)
                 stream.finish_reason = chunk.finish_reason
                 self._tell_steps(stream.growth, stream.growth.take_chunk(chunk))
+                if self._wrote is not None:
+                    self._wrote(stream.growth.splitter)
                 if stream.growth.splitter.answered:
                     stream.finish_reason = "stop"
                     return

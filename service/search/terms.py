@@ -13,7 +13,8 @@ class Terms:
     """`max_tokens` caps each candidate; `deadline` is on the event loop's clock; `eager`: its steps are waited for.
 
     `certainty` makes what judges a candidate by the policy's own log-probabilities, where that is wanted. `whole`: a
-    solution is told as one step when it has ended, since it is judged as a whole.
+    solution is told as one step when it has ended, since it is judged as a whole. `exact`: the answer is the whole
+    text, so that one which was cut off holds none.
     """
 
     prompt: tuple[int, ...]
@@ -27,3 +28,4 @@ class Terms:
     eager: bool = True
     certainty: Callable[[], Certainty] | None = None
     whole: bool = False
+    exact: bool = False

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import AnyHttpUrl, SecretStr
 
+from service.doors.guard import check_exposure
 from service.errors import StackError
 from service.settings import Engine, Settings
 from service.stack import ready
@@ -54,8 +55,10 @@ class Plan:
 def plan_stack(settings: Settings, *, profile: Profile, state_dir: StateDir, scratch: Path) -> Plan:
     """Decide what to start: whatever the settings give no URL or address for.
 
-    Raises `StackError` where the gateway's port is taken or vLLM is needed and not installed.
+    Raises `StackError` where the gateway's port is taken or vLLM is needed and not installed, and `ConfigError` where
+    others could come in and nobody has said that they may.
     """
+    check_exposure(settings)
     ports = free_ports()
     parts: list[Part] = []
     if settings.redis.enabled and settings.redis.url is None:
@@ -74,7 +77,7 @@ def _valkey(scratch: Path) -> Part:
     socket = scratch / "valkey.sock"
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     command += ["--save", "", "--appendonly", "no", "--dir", str(scratch)]
-    command += ["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]
+    command += ["--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"]
     url = f"unix://{socket}"
     return Part("redis", command, url, partial(ready.redis_answers, url))
 
@@ -164,10 +167,7 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
             f"Port {port} on {host} is taken by another program, or {host} is not this machine.",
             hint=f"Choose another port: MULL_GATEWAY__PORT={port + 1}, or gateway.port in mull.yaml.",
         )
-    command = [sys.executable, "-m", "uvicorn", "--factory", "service.gateway.app:create_app"]
-    command += ["--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
-    # Longer than the pools of httpx and openai keep a connection, or a request meets one that is just being closed.
-    command += ["--timeout-keep-alive", "75"]
+    command = [sys.executable, "-m", "service.gateway", "--host", host, "--port", str(port)]
     url = settings.gateway.url
     after = tuple(name for name in others if name in ("redis", "workers"))
     return Part(

@@ -231,7 +231,6 @@ async def test_crowd_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_cache_heals_itself(caplog: pytest.LogCaptureFixture) -> None:
     """When the server is back, so is the cache; each change of state is logged once."""
-    logging.getLogger("mull").propagate = True
     first = ValkeyServer()
     first.start()
     port = first.port

@@ -23,6 +23,7 @@ from service.library import (
     read_trace,
     solve,
 )
+from service.search import answer_readers
 from strategies.flat import Flat
 from strategies.protocol import Strategy
 from strategies.selection import in_order
@@ -255,7 +256,7 @@ async def test_what_was_opened_is_closed_when_the_search_is_cancelled(monkeypatc
             closed.append("reader")
 
     monkeypatch.setattr(library, "VllmPolicy", Hanging)
-    monkeypatch.setattr(library, "MathAnswers", Reader)
+    monkeypatch.setattr(answer_readers, "MathAnswers", Reader)
     settings = PolicySettings.model_validate({"model": "m", "url": "http://127.0.0.1:9"})
     search = asyncio.create_task(solve("2 + 2 = ?", policy=settings, strategy="sample"))
     await asyncio.sleep(0.01)

@@ -42,6 +42,27 @@ def test_the_answer_is_printed_with_its_solution(app: typer.Typer, gateway: Fake
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("number", {"kind": "number"}),
+        ("choice:yes, no", {"kind": "choice", "labels": ["yes", "no"]}),
+        (r"regex:x: (\d+)", {"kind": "regex", "pattern": r"x: (\d+)"}),
+    ],
+)
+def test_a_kind_of_answer_is_sent_on(app: typer.Typer, gateway: FakeGateway, given: str, sent: object) -> None:
+    """With what it needs behind a colon, of which the parameter may have more."""
+    assert RUNNER.invoke(app, ["How many?", "--answer", given]).exit_code == 0
+    assert gateway.bodies[0]["mull"]["answer"] == sent
+
+
+def test_a_kind_without_parameters_takes_none(app: typer.Typer, gateway: FakeGateway) -> None:
+    """Nothing is dropped in silence."""
+    run = RUNNER.invoke(app, ["How many?", "--answer", "number:3"])
+    assert run.exit_code == 2
+    assert gateway.bodies == []
+
+
 def test_json_is_the_gateways_own_body(app: typer.Typer, gateway: FakeGateway) -> None:
     """Nothing else stands on stdout."""
     run = RUNNER.invoke(app, ["How many?", "--json"])

@@ -1,9 +1,11 @@
 """Workers without engines: they answer at once with a result that depends on the request alone."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from reward_models.protocol import Reads
 from service.errors import MullError
+from service.search.progress import Interest, Progress
 from service.search.request import (
     CandidateResult,
     PolicyUsage,
@@ -18,12 +20,13 @@ from service.settings import Settings
 
 
 def settings(**changes: object) -> Settings:
-    """Two models, `tiny` with a reward model and `bare` without, and no Redis."""
+    """Two models, `tiny` with a reward model and `bare` without, no Redis, and no keys whoever runs the tests has."""
     base: dict[str, object] = {
         "policies": {"p": {"model": "some/policy", "price": {"input": 1, "output": 2}}},
         "reward_models": {"r": {"model": "some/prm", "price": {"input": 0.5, "output": 0}}},
         "models": {"tiny": {"policy": "p", "reward": "r"}, "bare": {"policy": "p"}},
         "redis": {"enabled": False},
+        "state_dir": "no-such-folder",
         "limits": {"samples": 64, "question_chars": 1000},
     }
     return Settings.model_validate(base | changes)
@@ -80,10 +83,15 @@ def scores(request: ScoreRequest, reads: Reads = "step") -> ScoreResult:
 
 
 class FakeWorkers:
-    """Notes what is asked. `error` is raised if set; `hold` makes a call wait until it is cancelled."""
+    """Notes what is asked. `error` is raised if set; `hold` makes a call wait until it is cancelled.
+
+    Who watches a search is told what is in `told` before that.
+    """
 
     def __init__(self) -> None:
         self.requests: list[SearchRequest] = []
+        self.interests: list[Interest] = []
+        self.told: list[Progress] = []
         self.scorings: list[ScoreRequest] = []
         self.reads: Reads = "step"
         self.asked = asyncio.Event()
@@ -102,6 +110,15 @@ class FakeWorkers:
         await self._asked(deadline_s)
         return result(request, self.stopped_by)
 
+    async def watch(
+        self, request: SearchRequest, deadline_s: float, interest: Interest
+    ) -> AsyncGenerator[Progress | SearchResult, None]:
+        """Tell, then answer, fail or wait."""
+        self.interests.append(interest)
+        for progress in self.told:
+            yield progress
+        yield await self.search(request, deadline_s)
+
     async def score(self, request: ScoreRequest, deadline_s: float) -> ScoreResult:
         """Answer, fail or wait."""
         self.scorings.append(request)
@@ -114,6 +131,14 @@ class FakeWorkers:
         if self.ready_error is not None:
             raise self.ready_error
         return self.problems
+
+    async def contexts(self) -> dict[str, int]:
+        """Say that there is one policy; fail or wait as `ready` would."""
+        if self.ready_error is not None:
+            raise self.ready_error
+        if self.hold:
+            await asyncio.Event().wait()
+        return {"p": 4096}
 
     async def _asked(self, deadline_s: float) -> None:
         self.asked.set()

@@ -54,11 +54,13 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("content is null", {"messages": [{"role": "user", "content": None}]}, 400, "messages[0].content"),
     ("an image", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, '"type": "text"'),
     ("part with a number", {"messages": [{"role": "user", "content": [{"type": "text", "text": 1}]}]}, 400, "string"),
-    ("stream", {"stream": True}, 400, "leave `stream` out"),
-    ("logprobs", {"logprobs": True}, 400, "`logprobs` is not supported"),
+    ("stream options without a stream", {"stream_options": {"include_usage": True}}, 400, "both or neither"),
+    ("logprobs as a number", {"logprobs": 3}, 400, "`logprobs`"),
+    ("too many top_logprobs", {"logprobs": True, "top_logprobs": 21}, 400, "`top_logprobs`"),
     ("tools", {"tools": [{"type": "function"}]}, 400, "`tools` is not supported"),
-    ("json mode", {"response_format": {"type": "json_object"}}, 400, "`response_format`"),
-    ("penalty", {"presence_penalty": 0.5}, 400, "`presence_penalty`"),
+    ("a schema that is none", {"response_format": {"type": "json_schema"}}, 400, "response_format"),
+    ("an unknown form", {"response_format": {"type": "yaml"}}, 400, "response_format"),
+    ("penalty over two", {"presence_penalty": 2.5}, 400, "`presence_penalty`"),
     ("two token caps", {"max_tokens": 5, "max_completion_tokens": 6}, 400, "one of them"),
     ("no tokens", {"max_tokens": 0}, 400, "`max_tokens`"),
     ("token cap as text", {"max_completion_tokens": "5"}, 400, "max_completion_tokens"),
@@ -122,7 +124,7 @@ async def test_broken_body_is_refused(http: httpx.AsyncClient, workers: FakeWork
     assert not workers.requests
 
 
-@pytest.mark.parametrize("prompt", ["", None, ["1+1?"], [1, 2], 5])
+@pytest.mark.parametrize("prompt", ["", None, [], ["1+1?", "2+2?"], [1, 2], 5])
 async def test_completion_wants_one_text(http: httpx.AsyncClient, prompt: Any) -> None:
     """A prompt that is not one text with something in it is refused."""
     response = await http.post("/v1/completions", json={"model": "tiny", "prompt": prompt})

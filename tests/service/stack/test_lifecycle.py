@@ -68,7 +68,8 @@ def test_next_up_cleans_up_after_a_crash(state_dir: StateDir, sleeper: Pid, tmp_
     """What an earlier run left is stopped before anything new is started, and that is said."""
     leave_behind(state_dir, sleeper, tmp_path / "scratch")
     said: list[str] = []
-    taken = settings_for(state_dir, gateway={"host": "256.0.0.1"}, ray={"address": "x:1"}, redis={"enabled": False})
+    nowhere = {"gateway": {"host": "256.0.0.1"}, "doors": {"open": True}}
+    taken = settings_for(state_dir, **nowhere, ray={"address": "x:1"}, redis={"enabled": False})
     with pytest.raises(StackError, match="Port"):  # after the cleaning, which is what we look at
         run_stack(taken, profile="cpu", say=said.append, on_ready=lambda state: None)
     assert "cleaning up" in said[0]

@@ -12,6 +12,8 @@ from service.cli import app
 from service.cli.serve import in_front_of
 from service.settings import PolicySettings, RewardSettings
 from service.settings_file import PACKAGED, load_settings
+from strategies.majority_vote import MajorityVote
+from strategies.sample import Greedy
 
 
 class Listing(http.server.BaseHTTPRequestHandler):
@@ -69,6 +71,5 @@ def test_efforts_vote_where_nothing_judges() -> None:
     settings = in_front_of(load_settings(PACKAGED, {}), policy, None)
     efforts = settings.models["some/policy"].efforts
     assert settings.models["some/policy"].reward is None
-    assert efforts["medium"].strategy == "majority_vote"
-    assert efforts["medium"].samples == 16
-    assert efforts["none"].strategy == "greedy"
+    assert efforts["medium"].strategy == MajorityVote(samples=16)
+    assert efforts["none"].strategy == Greedy()

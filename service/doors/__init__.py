@@ -1,0 +1,1 @@
+"""Who is let in, how much each may use, and whose turn it is."""
