@@ -3,12 +3,13 @@
 ENGINE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 PYTHON ?= python3
 BIN := .venv/bin
+HARNESS := build/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint lock clean
+.PHONY: help install demo serve test test-load harness lint lock clean
 
 help:  ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install:  ## make .venv from the lock (does nothing when it is up to date)
 	@$(PYTHON) -m deploy.install $(ENGINE)
@@ -27,6 +28,24 @@ lint: install  ## ruff, mypy --strict, import-linter
 
 test: lint  ## lint, then every test, the ones on the running stack included
 	@$(BIN)/python -m pytest
+
+test-load: install  ## the heavier runs, on a stack that it leaves up: many connections, overhead, the harness
+	@MULL_DOORS__TOKENS_IN_FLIGHT=100000 MULL_DOORS__TOKENS_WAITING=400000 $(BIN)/mull up --detach
+	@$(BIN)/python -m benchmarks.connections --deadline 15
+	@$(BIN)/python -m benchmarks.gateway_overhead
+	@$(MAKE) --no-print-directory harness
+
+# What lm-evaluation-harness needs is not in our locks: it has an environment of its own.
+$(HARNESS)/bin/lm_eval: benchmarks/harness/requirements.txt
+	@$(PYTHON) -m venv $(HARNESS)
+	@$(HARNESS)/bin/pip install --quiet --requirement $<
+	@touch $@
+
+harness: $(HARNESS)/bin/lm_eval  ## lm-evaluation-harness on the stack of `make serve`: 200 held-out problems
+	@for effort in minimal medium; do HF_HUB_OFFLINE=1 $< --model local-chat-completions \
+		--model_args model=tiny,base_url=http://127.0.0.1:8080/v1/chat/completions,num_concurrent=8,max_retries=2 \
+		--tasks mull_heldout --include_path benchmarks/harness --apply_chat_template --limit 200 \
+		--gen_kwargs reasoning_effort=$$effort || exit 1; done
 
 lock: install  ## resolve the locks again, with the newest versions that fit
 	@$(BIN)/python -m deploy.lock
