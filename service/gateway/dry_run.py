@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.gateway.catalogue import Assumed, Limit, within
+from service.gateway.pace import Pace
 from service.gateway.plan import Plan
 from service.gateway.price import cost
 from service.gateway.reply import Reply
@@ -19,8 +20,8 @@ TEMPLATE_TOKENS = 16
 """What a chat template adds, about."""
 STEP_TOKENS = 32
 _NOTE = (
-    "An upper estimate: every candidate as long as it may be, nothing stopped early, no score remembered. Seconds are "
-    "not estimated, since nothing has been measured for this request."
+    "An upper estimate: every candidate as long as it may be, nothing stopped early, no score remembered. Seconds come "
+    "from the searches of this model by this strategy that this gateway has made, whatever their load; null before any."
 )
 
 
@@ -31,7 +32,9 @@ class Expected(Reply):
     reward_tokens: int
     candidates: int = Field(description="How many whole solutions the policy tokens are enough for.")
     stopped_by: Limit | None
-    seconds: None = Field(None, description="Always null: it depends on the engines and on their load.")
+    seconds: float | None = Field(
+        description="At the pace of earlier searches of this model by this strategy; null before the first one."
+    )
     money: float | None = Field(description="In the currency of the configured prices; null without them.")
 
 
@@ -49,7 +52,7 @@ class PlanReply(Reply):
     note: str = _NOTE
 
 
-def plan_reply(plan: Plan, settings: Settings) -> PlanReply:
+def plan_reply(plan: Plan, settings: Settings, pace: Pace) -> PlanReply:
     """Return what `plan` would do and is expected to cost."""
     request = plan.request
     lengths = _lengths(request, settings)
@@ -64,10 +67,16 @@ def plan_reply(plan: Plan, settings: Settings) -> PlanReply:
         search=_search(plan, settings),
         warnings=list(plan.warnings),
         expected=Expected(
-            **cut.model_dump(), money=_money(request, Cost(cut.policy_tokens, cut.reward_tokens), lengths, settings)
+            **cut.model_dump(),
+            seconds=_within_deadline(pace.seconds(request, cut.policy_tokens), plan.deadline_s),
+            money=_money(request, Cost(cut.policy_tokens, cut.reward_tokens), lengths, settings),
         ),
         assuming=Assumed(prompt_tokens=lengths.prompt, candidate_tokens=lengths.candidate, step_tokens=lengths.step),
     )
+
+
+def _within_deadline(seconds: float | None, deadline_s: float) -> float | None:
+    return None if seconds is None else round(min(seconds, deadline_s), 3)
 
 
 def _search(plan: Plan, settings: Settings) -> dict[str, Any]:

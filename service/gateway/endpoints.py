@@ -137,7 +137,7 @@ async def _complete(gateway: Gateway, request: Request, kind: type[Ask], shape: 
     planned = plan(data, kind, settings)
     noted.strategy = planned.request.strategy.name
     if planned.dry:
-        return JSONResponse(plan_reply(planned, settings).model_dump(mode="json"))
+        return JSONResponse(plan_reply(planned, settings, gateway.pace).model_dump(mode="json"))
     streamed = stream_ask(data, kind, planned.request, settings)
 
     def note(outcome: Outcome) -> dict[str, str]:

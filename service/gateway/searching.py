@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from service.doors.doors import Doors
 from service.errors import NoAnswer
 from service.gateway.access import trace
 from service.gateway.admitted import admitted
+from service.gateway.pace import Pace
 from service.gateway.plan import Plan
 from service.gateway.readiness import Readiness
 from service.gateway.score_ask import ScorePlan
@@ -43,6 +44,7 @@ class Gateway:
     readiness: Readiness
     traces: TraceStore
     doors: Doors
+    pace: Pace = field(default_factory=Pace)
 
 
 class ClientGone(Exception):
@@ -127,6 +129,7 @@ async def _remembered(gateway: Gateway, plan: Plan, request: Request) -> tuple[S
 async def _found(gateway: Gateway, plan: Plan, request: Request, result: SearchResult) -> None:
     """Count a search that was made, and keep its result."""
     gateway.metrics.searched(plan.request.strategy.name, result)
+    gateway.pace.note(plan.request, result)
     await gateway.cache.put(plan.request, result)
     await _keep_trace(gateway, request, result)
 

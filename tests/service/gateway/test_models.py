@@ -98,7 +98,7 @@ async def test_a_dry_run_asks_nobody(http: httpx.AsyncClient, workers: FakeWorke
 
 
 async def test_a_dry_run_estimates_what_it_can(http: httpx.AsyncClient) -> None:
-    """Tokens from lengths that it names, money from the prices; seconds it does not know."""
+    """Tokens from lengths that it names, money from the prices; seconds it does not know before the first search."""
     plan = await dry(http, max_tokens=64, mull={"strategy": {"name": "majority_vote", "samples": 4}})
     assert plan["assuming"] == {"prompt_tokens": 26, "candidate_tokens": 64, "step_tokens": 32}
     expected = plan["expected"]
