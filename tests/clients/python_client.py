@@ -33,6 +33,8 @@ async def ask(item: Mapping[str, Any], url: str) -> Outcome:
 
 
 async def _answer(client: openai.AsyncOpenAI, item: Mapping[str, Any]) -> Outcome:
+    if "job" in item:
+        return await _job(client, item)
     *resources, name = item["call"].split(".")
     resource = reduce(getattr, resources, client)
     plain = getattr(resource, name)
@@ -45,6 +47,31 @@ async def _answer(client: openai.AsyncOpenAI, item: Mapping[str, Any]) -> Outcom
         async with answered:
             return {"chunks": [_plain(chunk, piece=True) async for chunk in answered]}
     return {"reply": _plain(answered)}
+
+
+async def _job(client: openai.AsyncOpenAI, item: Mapping[str, Any]) -> Outcome:
+    """Return what comes of a job that is cancelled, or followed to its end and read once more from the middle."""
+    responses = client.responses
+    made = await responses.create(**_sorted(responses.create, {**item["body"], "background": True}))
+    if item["job"] == "cancel":
+        cancelled = await responses.cancel(made.id)
+        return {"reply": {"made": made.status, "cancelled": cancelled.status}}
+    told = [event async for event in await responses.retrieve(made.id, stream=True)]
+    middle = told[len(told) // 2].sequence_number
+    rest = [event async for event in await responses.retrieve(made.id, stream=True, starting_after=middle)]
+    done = await responses.retrieve(made.id)
+    texts = [event.delta for event in told if event.type == "response.output_text.delta"]
+    return {
+        "reply": {
+            "made": made.status,
+            "first": told[0].type,
+            "last": told[-1].type,
+            "resumed": rest == [event for event in told if event.sequence_number > middle],
+            "status": done.status,
+            "text": done.output_text,
+            "streamed": "".join(texts) == done.output_text,
+        }
+    }
 
 
 def _sorted(method: Callable[..., Awaitable[Any]], body: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,39 @@ import { text } from "node:stream/consumers";
 // What the two clients name differently.
 const CLASSES = { APIConnectionTimeoutError: "timeout", APIUserAbortError: "cancelled" };
 
+// What comes of a job that is cancelled, or followed to its end and read once more from the middle.
+async function job({ responses }, item) {
+  const made = await responses.create({ ...item.body, background: true });
+  if (item.job === "cancel") {
+    const cancelled = await responses.cancel(made.id);
+    return { reply: { made: made.status, cancelled: cancelled.status } };
+  }
+  const events = async (query) => {
+    const told = [];
+    for await (const event of await responses.retrieve(made.id, { stream: true, ...query })) told.push(event);
+    return told;
+  };
+  const told = await events({});
+  const middle = told[Math.floor(told.length / 2)].sequence_number;
+  const rest = await events({ starting_after: middle });
+  const done = await responses.retrieve(made.id);
+  const text = done.output.flatMap((part) => part.content ?? []).map((part) => part.text).join("");
+  const deltas = told.filter((event) => event.type === "response.output_text.delta").map((event) => event.delta);
+  return {
+    reply: {
+      made: made.status,
+      first: told[0].type,
+      last: told.at(-1).type,
+      resumed: JSON.stringify(rest) === JSON.stringify(told.filter((event) => event.sequence_number > middle)),
+      status: done.status,
+      text,
+      streamed: deltas.join("") === text,
+    },
+  };
+}
+
 async function answer(client, item, options) {
+  if (item.job) return job(client, item);
   const names = item.call.split(".");
   const name = names.pop();
   const resource = names.reduce((part, next) => part[next], client);
