@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -20,7 +19,6 @@ from service.gateway.models import ModelCard, ModelList, contexts, model_card, m
 from service.gateway.plan import plan
 from service.gateway.reply import (
     ChatCompletion,
-    ErrorBody,
     MullReply,
     TextCompletion,
     chat_completion,
@@ -38,23 +36,13 @@ from service.search.request import SearchResult
 
 Shape = Callable[[SearchResult, MullReply, str], ChatCompletion | TextCompletion]
 
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request must change; the message says how."},
-    404: {"model": ErrorBody, "description": "No such model."},
-    413: {"model": ErrorBody, "description": "The body is too long."},
-    415: {"model": ErrorBody, "description": "The body is not JSON."},
-    502: {"model": ErrorBody, "description": "An engine answered something that cannot be used."},
-    503: {"model": ErrorBody, "description": "An engine or the workers are down or full: see Retry-After."},
-    504: {"model": ErrorBody, "description": "The deadline passed before there was anything to return."},
-}
-
 
 def endpoints(gateway: Gateway) -> APIRouter:
     """Return the routes of one gateway."""
     router = APIRouter()
     started = int(time.time())
 
-    @router.post("/v1/chat/completions", response_model=ChatCompletion | PlanReply, responses=_FAILURES)
+    @router.post("/v1/chat/completions", response_model=ChatCompletion | PlanReply)
     async def chat_completions(request: Request) -> Response:
         """Answer a chat by a search. OpenAI's `chat.completion` with Mull's own object `mull` beside it.
 
@@ -67,12 +55,12 @@ def endpoints(gateway: Gateway) -> APIRouter:
         """
         return await _complete(gateway, request, ChatAsk, chat_completion)
 
-    @router.post("/v1/completions", response_model=TextCompletion | PlanReply, responses=_FAILURES)
+    @router.post("/v1/completions", response_model=TextCompletion | PlanReply)
     async def completions(request: Request) -> Response:
         """Continue a text by a search, without a chat template; otherwise like `/v1/chat/completions`."""
         return await _complete(gateway, request, CompletionAsk, text_completion)
 
-    @router.post("/v1/score", response_model=ScoreList, responses=_FAILURES)
+    @router.post("/v1/score", response_model=ScoreList)
     async def score(request: Request) -> Response:
         """Have the reward model judge given solutions: a score for each step, or for each whole answer.
 
@@ -98,7 +86,7 @@ def endpoints(gateway: Gateway) -> APIRouter:
         known = await contexts(gateway.workers)
         return JSONResponse(model_card(id, gateway.settings, known, started).model_dump(mode="json"))
 
-    @router.get("/v1/strategies", response_model=Catalogue, responses={400: _FAILURES[400]})
+    @router.get("/v1/strategies", response_model=Catalogue)
     async def strategies(request: Request) -> Response:
         """List the strategies: parameters, defaults, paper, and what a search is expected to cost.
 
@@ -112,7 +100,7 @@ def endpoints(gateway: Gateway) -> APIRouter:
         """Say that this process is alive."""
         return JSONResponse({"alive": True})
 
-    @router.get("/readyz", responses={503: {"model": ErrorBody, "description": "Names what is missing."}})
+    @router.get("/readyz")
     async def readyz() -> Response:
         """Say whether an answer can be given now, after one real generation and one real score."""
         report = await gateway.readiness.report()

@@ -18,7 +18,7 @@ from service.gateway.access import trace
 from service.gateway.admitted import admitted
 from service.gateway.body import read_json
 from service.gateway.plan import Plan
-from service.gateway.reply import ErrorBody, mull_reply
+from service.gateway.reply import mull_reply
 from service.gateway.responses_ask import ResponsesAsk, response_plan, responses_ask
 from service.gateway.responses_events import opening, texts
 from service.gateway.responses_reply import DeletedResponse, ResponseReply, answered, begun
@@ -34,17 +34,6 @@ POLL_S = 0.2
 _Id = Annotated[str, Path(description="The `id` of a response that was made with `background: true`.")]
 _ID = re.compile(r"resp_[0-9a-f]{48}")
 _QUERY = ("stream", "starting_after", "include", "include[]", "include_obfuscation")
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request must change; the message says how."},
-    404: {"model": ErrorBody, "description": "No such response (any more), or another key's."},
-    503: {"model": ErrorBody, "description": "There is no Redis to keep jobs in, or it does not answer."},
-}
-_FAILURES_OF_SEARCHES: dict[int | str, dict[str, Any]] = _FAILURES | {
-    404: {"model": ErrorBody, "description": "No such model."},
-    502: {"model": ErrorBody, "description": "An engine answered something that cannot be used."},
-    503: {"model": ErrorBody, "description": "No Redis for jobs, or what is needed is down or full: see Retry-After."},
-    504: {"model": ErrorBody, "description": "The deadline passed before there was anything to return."},
-}
 
 
 class Responses:
@@ -67,7 +56,7 @@ class Responses:
         """Return the routes."""
         router = APIRouter()
 
-        @router.post("/v1/responses", response_model=ResponseReply, responses=_FAILURES_OF_SEARCHES)
+        @router.post("/v1/responses", response_model=ResponseReply)
         async def create(request: Request) -> Response:
             """Answer a question by a search; with `background: true` later, and at once with the job that does it.
 
@@ -86,7 +75,7 @@ class Responses:
                 return EventStream(self._events(response.id, 0), {})
             return JSONResponse(response.model_dump(mode="json"))
 
-        @router.get("/v1/responses/{id}", response_model=ResponseReply, responses=_FAILURES)
+        @router.get("/v1/responses/{id}", response_model=ResponseReply)
         async def retrieve(request: Request, id: _Id) -> Response:
             """Return a job as it stands, or, with `stream=true`, its events: all, or those after `starting_after`."""
             stream, first = _asked(request)
@@ -95,7 +84,7 @@ class Responses:
                 return EventStream(self._events(id, first), {})
             return JSONResponse(_reply(record))
 
-        @router.post("/v1/responses/{id}/cancel", response_model=ResponseReply, responses=_FAILURES)
+        @router.post("/v1/responses/{id}/cancel", response_model=ResponseReply)
         async def cancel(request: Request, id: _Id) -> Response:
             """Stop a job, wherever its search runs. One that has ended is returned as it is."""
             record = await self._record(id, request)
@@ -106,7 +95,7 @@ class Responses:
                 record = await self._record(id, request)
             return JSONResponse(_reply(record))
 
-        @router.delete("/v1/responses/{id}", response_model=DeletedResponse, responses=_FAILURES)
+        @router.delete("/v1/responses/{id}", response_model=DeletedResponse)
         async def delete(request: Request, id: _Id) -> Response:
             """Forget a job; one that runs is stopped."""
             await self._record(id, request)

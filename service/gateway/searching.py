@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from service.cache import Outcome, ResultCache
-from service.doors.doors import Doors
+from service.doors.doors import Doors, Ticket
 from service.errors import NoAnswer
 from service.gateway.access import trace
 from service.gateway.admitted import admitted
@@ -62,12 +62,8 @@ async def answer(gateway: Gateway, plan: Plan, request: Request, arrived: float)
         if result is not None:
             return result, outcome
 
-        async def search(left: float) -> SearchResult:
-            async with ticket.turn(left) as still_left:
-                return await gateway.workers.search(plan.request, still_left)
-
         with gateway.metrics.searches_in_flight.track_inprogress():
-            result = await _unless_gone(request.receive, _in_time(search, plan.deadline_s, arrived))
+            result = await _unless_gone(request.receive, _searched(gateway, plan, ticket, arrived))
         ticket.settle(result.usage)
         await _found(gateway, plan, request, result)
         return result, outcome
@@ -98,23 +94,31 @@ async def _watched(
     gateway: Gateway, plan: Plan, interest: Interest | None, request: Request, arrived: float
 ) -> AsyncGenerator[Progress | SearchResult, None]:
     async with admitted(gateway.doors, request, plan.request, plan.deadline_s) as ticket:
-        waited = time.monotonic() - arrived
         with gateway.metrics.searches_in_flight.track_inprogress():
-            async with ticket.turn(max(0.0, plan.deadline_s - waited)) as left:
-                if interest is None:
-                    result = await _in_time(
-                        lambda left: gateway.workers.search(plan.request, left), plan.deadline_s, arrived
-                    )
-                else:
-                    async with aclosing(gateway.workers.watch(plan.request, left, interest)) as told:
-                        while isinstance(
-                            item := await _in_time(lambda _: anext(told), plan.deadline_s, arrived), Progress
-                        ):
-                            yield item
-                    result = item
+            if interest is None:
+                result = await _searched(gateway, plan, ticket, arrived)
+            else:
+                waited = time.monotonic() - arrived
+                async with (
+                    ticket.turn(max(0.0, plan.deadline_s - waited)) as left,
+                    aclosing(gateway.workers.watch(plan.request, left, interest)) as told,
+                ):
+                    while isinstance(item := await _in_time(lambda _: anext(told), plan.deadline_s, arrived), Progress):
+                        yield item
+                result = item
         ticket.settle(result.usage)
         await _found(gateway, plan, request, result)
         yield result
+
+
+async def _searched(gateway: Gateway, plan: Plan, ticket: Ticket, arrived: float) -> SearchResult:
+    """Wait for the search's turn, and make it."""
+
+    async def search(left: float) -> SearchResult:
+        async with ticket.turn(left) as still_left:
+            return await gateway.workers.search(plan.request, still_left)
+
+    return await _in_time(search, plan.deadline_s, arrived)
 
 
 async def _remembered(gateway: Gateway, plan: Plan, request: Request) -> tuple[SearchResult | None, Outcome]:

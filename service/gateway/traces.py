@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import UnknownTrace
 from service.gateway.access import ID, trace
-from service.gateway.reply import ErrorBody, Reply
+from service.gateway.reply import Reply
 from service.trace_store import TraceStore
 
 TraceId = Annotated[str, Path(description="The `mull.trace_id` of the answer, also its header x-request-id.")]
@@ -26,12 +26,8 @@ class TraceReply(Reply):
 def trace_endpoints(store: TraceStore) -> APIRouter:
     """Return the route to the traces in `store`."""
     router = APIRouter()
-    failures: dict[int | str, dict[str, Any]] = {
-        404: {"model": ErrorBody, "description": "No such trace (any more), or traces are not kept."},
-        503: {"model": ErrorBody, "description": "Redis does not answer: see Retry-After."},
-    }
 
-    @router.get("/v1/traces/{id}", response_model=TraceReply, responses=failures)
+    @router.get("/v1/traces/{id}", response_model=TraceReply)
     async def traces(request: Request, id: TraceId) -> Response:
         """Return the trace of a search that was asked for with `"include": ["trace"]`.
 

@@ -37,7 +37,7 @@ def result_of(
     return SearchResult(
         choices=tuple(_chosen(c, counter, request, logprobs) for c in chosen),
         candidates=tuple(_shown(c, counter) for c in ranking),
-        votes=tuple(_vote(v) for v in votes),
+        votes=tuple(vote_result(v) for v in votes),
         confidence=_confidence(chosen[0], votes),
         stopped_by=stopped_by,
         usage=counter.usage({c.node for c in chosen}),
@@ -119,7 +119,8 @@ def _shown(candidate: Candidate, counter: Counter) -> CandidateResult:
     )
 
 
-def _vote(vote: Vote) -> VoteResult:
+def vote_result(vote: Vote) -> VoteResult:
+    """Return a vote as it is shown."""
     return VoteResult(
         answer=vote.answer.text,
         key=vote.answer.key,

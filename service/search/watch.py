@@ -19,10 +19,11 @@ from service.search.progress import (
     Voted,
 )
 from service.search.request import VoteResult
+from service.search.result import vote_result
 from service.search.steps import StepSplitter
 from service.search.trace import Record, Told, Wished
 from service.search.usage import Counter
-from strategies.protocol import Answer, Cancel, Ended, Path, Sample, Scored, Step, Strategy, Vote
+from strategies.protocol import Answer, Cancel, Ended, Path, Sample, Scored, Step, Strategy
 
 MOST_UNREAD = 1000
 """Single events that are kept for a reader; of more the oldest are dropped."""
@@ -149,7 +150,7 @@ class Watch:
             return ()
         events = list(self._events)
         self._events.clear()
-        votes = tuple(_vote(vote) for vote in self._strategy.votes()[:VOTES])
+        votes = tuple(vote_result(vote) for vote in self._strategy.votes()[:VOTES])
         if votes != self._votes:
             self._votes = votes
             events.append(Voted(**self._number(), votes=votes))
@@ -163,13 +164,3 @@ class Watch:
             self._spent = spent
             events.append(Spent(**self._number(), policy_tokens=spent[0], reward_tokens=spent[1]))
         return tuple(events)
-
-
-def _vote(vote: Vote) -> VoteResult:
-    return VoteResult(
-        answer=vote.answer.text,
-        key=vote.answer.key,
-        weight=vote.weight,
-        share=vote.share,
-        candidates=vote.candidates,
-    )
