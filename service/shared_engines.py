@@ -5,7 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_ENGINE = ("model", "url", "served_name", "api_key_env", "slots", "timeout_s")
+_WHICH = ("model", "url", "served_name", "api_key_env")
+"""What says which engine it is: the policy's."""
+_OWN = ("slots", "timeout_s", "price")
+"""What a judge may say of its own requests; else it is as for the policy's."""
 
 
 def with_shared_engines(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,12 +26,22 @@ def with_shared_engines(data: Mapping[str, Any]) -> dict[str, Any]:
             if model.get("reward") not in (None, name):
                 raise ValueError("a model has either a `reward` or a `judge`, not both")
             model["reward"] = name
-    for reward in rewards.values():
+    for name, reward in rewards.items():
         if isinstance(reward, dict) and isinstance(policy := policies.get(reward.get("shares")), dict):
-            reward.update({option: policy[option] for option in _ENGINE if option in policy})
-            reward.setdefault("price", policy.get("price"))  # its tokens are the policy's tokens
+            _share(name, reward, policy)
     found = {"policies": policies, "reward_models": rewards, "models": models}
     return {**data, **{key: value for key, value in found.items() if key in data or value}}
+
+
+def _share(name: str, reward: dict[str, Any], policy: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for what a reward model says of an engine that is not its own."""
+    other = [option for option in _WHICH if reward.get(option) not in (None, policy.get(option))]
+    if other := other + ["flags"] * bool(reward.get("flags")):
+        raise ValueError(f"reward_models.{name} shares the policy's engine: leave {', '.join(other)} out")
+    reward.update({option: policy[option] for option in _WHICH if option in policy})
+    for option in _OWN:
+        if option in policy:
+            reward.setdefault(option, policy[option])
 
 
 def _plain(group: Any) -> Any:

@@ -98,11 +98,23 @@ def test_a_judge_that_shares_an_engine_can_have_parameters() -> None:
     assert judge.family.model_dump()["critiques"] == 3
 
 
+def test_a_shared_engine_survives_being_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its URL, and with the slots that the judge has for itself."""
+    critic = {"family": "judge", "shares": "p", "slots": 3}
+    _, found = started(settings({"critic": critic}, reward="critic"), tmp_path, monkeypatch)
+    save_settings(found, tmp_path / "settings.yaml")
+    again = load_settings(tmp_path / "settings.yaml", environ={})
+    assert again == found
+    assert (again.reward_models["critic"].slots, again.policies["p"].slots) == (3, 7)
+
+
 @pytest.mark.parametrize(
     ("rewards", "model", "said"),
     [
         ({"r": {"preset": "tiny"}}, {"reward": "r", "judge": "same"}, "not both"),
         ({"r": {"family": "judge", "shares": "q", "model": "x"}}, {"reward": "r"}, "shares is 'q'"),
+        ({"r": {"family": "judge", "shares": "p", "model": "x"}}, {"reward": "r"}, "leave model out"),
+        ({"r": {"family": "judge", "shares": "p", "flags": ["--x"]}}, {"reward": "r"}, "leave flags out"),
         ({}, {"reward": "r"}, "not in reward_models"),
     ],
 )
