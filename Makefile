@@ -6,7 +6,7 @@ BIN := .venv/bin
 HARNESS := build/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-load harness lint lock clean
+.PHONY: help install demo serve test test-faults test-load harness lint lock clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: install  ## ruff, mypy --strict, import-linter
 
 test: lint  ## lint, then every test, the ones on the running stack included
 	@$(BIN)/python -m pytest
+
+test-faults: install  ## every fault and half an hour of soak; the table of outcomes goes into docs/reliability.md
+	@$(BIN)/python -m pytest tests/faults -m "stack or faults" --outcomes docs/reliability.md
 
 test-load: install  ## the heavier runs, on a stack that it leaves up: many connections, overhead, the harness
 	@MULL_DOORS__TOKENS_IN_FLIGHT=100000 MULL_DOORS__TOKENS_WAITING=400000 $(BIN)/mull up --detach

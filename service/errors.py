@@ -138,11 +138,16 @@ class QuotaExceeded(MullError):
 
 
 class EngineError(MullError):
-    """An engine answered something that cannot be used."""
+    """An engine answered something that cannot be used.
+
+    `elsewhere`: another server of that engine may do what this one could not. `begun`: it may have worked on it.
+    """
 
     status = 502
     type = "engine_error"
     retryable = True
+    elsewhere: bool = False
+    begun: bool = True
 
 
 class EngineUnavailable(EngineError):
@@ -150,12 +155,14 @@ class EngineUnavailable(EngineError):
 
     status = 503
     retry_after = 5
+    elsewhere = True
 
 
 class EngineTimeout(EngineError):
     """An engine did not answer in time."""
 
     status = 504
+    elsewhere = True
 
 
 class Overloaded(MullError):

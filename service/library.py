@@ -28,8 +28,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reward_models.protocol import Reads
-from service.engines.engine import EngineHttp
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.errors import InvalidRequest, MullError
@@ -186,12 +185,12 @@ def _engines(
     """Open what is given as settings, to be closed with `opened`."""
     policy_slots = reward_slots = Slots(Engine(model="any").slots)
     if isinstance(policy, PolicySettings):
-        policy_slots = Slots(policy.slots)
-        policy = VllmPolicy(policy, engine_client(_reachable(policy)))
+        policy_slots = Slots(policy.capacity)
+        policy = VllmPolicy(policy, Fleet(_reachable(policy)))
         opened.push_async_callback(policy.aclose)
     if isinstance(reward, RewardSettings):
-        reward_slots = Slots(reward.slots)
-        reward = VllmScorer(reward, engine_client(_reachable(reward)))
+        reward_slots = Slots(reward.capacity)
+        reward = VllmScorer(reward, Fleet(_reachable(reward)))
         opened.push_async_callback(reward.aclose)
     if isinstance(reader, AnswerSpec):
         readers = AnswerReaders()
@@ -203,8 +202,8 @@ def _engines(
 async def _settings(url: str, kind: type[AnyEngine], role: str) -> AnyEngine:
     """Return the settings of the server at `url`, named after the only model that it serves."""
     nameless = _parsed(kind, {"model": url, "url": url}, role.split()[0])
-    async with engine_client(nameless) as client:
-        listed = (await EngineHttp(role, nameless, client).get("/v1/models")).get("data")
+    async with Fleet(nameless) as engine:
+        listed = (await engine.get("/v1/models")).get("data")
     names = [str(card["id"]) for card in listed if "id" in card] if isinstance(listed, list) else []
     if len(names) != 1:
         raise InvalidRequest(

@@ -1,8 +1,9 @@
 """What Mull tells Prometheus. Every label has few values: none is taken from what a client wrote."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
 
-from service.search.request import RewardUsage, SearchResult
+from service.search.request import RewardUsage, SearchResult, SearchUsage
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -41,7 +42,8 @@ class Metrics:
         )
         self.cache_requests = Counter(
             "mull_cache_requests",
-            "Look-ups in the result cache: hit, miss, off (not configured), error (it did not answer).",
+            "Answers asked for: hit (kept), coalesced (an identical one was in flight), extended (from what earlier "
+            "searches left), miss; off (no cache, or not wanted), error (it did not answer).",
             ["result"],
             registry=self._registry,
         )
@@ -56,14 +58,14 @@ class Metrics:
             registry=self._registry,
         )
 
-    def searched(self, strategy: str, result: SearchResult) -> None:
-        """Count what one search spent and how sure it is. Not for cache hits: they spend nothing."""
-        policy = result.usage.policy
+    def searched(self, strategy: str, result: SearchResult, spent: SearchUsage) -> None:
+        """Count what one search spent itself, and how sure it is. Answers of other requests spend nothing."""
+        policy = spent.policy
         self.policy_tokens.labels("kept").inc(policy.kept)
         self.policy_tokens.labels("discarded").inc(policy.discarded)
         self.policy_tokens.labels("prompt").inc(policy.prompt)
         self.policy_tokens.labels("cached").inc(policy.cached or 0)
-        self.scored(result.usage.reward)
+        self.scored(spent.reward)
         if result.confidence is not None:
             self.confidence.labels(strategy).observe(result.confidence)
 
@@ -72,6 +74,10 @@ class Metrics:
         self.reward_tokens.labels("submitted").inc(usage.submitted)
         self.reward_tokens.labels("cached").inc(usage.cached or 0)
         self.reward_tokens.labels("generated").inc(usage.generated)
+
+    def add(self, collector: Collector) -> None:
+        """Tell also what `collector` knows when it is asked."""
+        self._registry.register(collector)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

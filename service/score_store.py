@@ -1,6 +1,7 @@
 """Scores kept in Redis, beyond the worker that asked for them."""
 
 import asyncio
+import contextvars
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import isfinite
@@ -37,7 +38,8 @@ class RedisScores:
         """Begin to write `scores`; they are lost where Redis does not answer."""
         self._unwritten |= scores
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
+            # Not on the time of the request that happened to bring them.
+            self._writing = asyncio.create_task(self._write(), context=contextvars.Context())
 
     async def _write(self) -> None:
         try:

@@ -5,9 +5,18 @@ Unknown keys are errors: a misspelt option must not be ignored.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from reward_models.label_token import LabelToken
 from reward_models.presets import PRESETS
@@ -15,6 +24,7 @@ from reward_models.registry import FamilySpec
 from service.public_model import Effort
 from service.public_model import PublicModel as PublicModel
 from service.public_model import ReasoningEffort as ReasoningEffort
+from service.redis_url import redis_url_password, redis_url_problem
 from service.shared_engines import with_shared_engines
 from service.strict import Strict
 
@@ -43,16 +53,63 @@ class Price(Strict):
     output: float = Field(ge=0)
 
 
+def _complain_once(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Say what is wrong with what was meant, a URL or a list of them, not with both."""
+    try:
+        return read(value)
+    except ValidationError as error:
+        raise ValueError(error.errors()[-1 if isinstance(value, list | tuple) else 0]["msg"]) from None
+
+
+Roots = Annotated[
+    AnyHttpUrl | Annotated[tuple[AnyHttpUrl, ...], Field(min_length=1)] | None, WrapValidator(_complain_once)
+]
+
+
 class Engine(Strict):
-    """A vLLM server: used where it has a `url`, started by `mull up` from `model` where it has none."""
+    """A vLLM server, or several alike: used where it has a `url`, started by `mull up` from `model` where it has none.
+
+    Of several each request goes to the one that has most of its prompt in its cache, see `service.engines.affinity`.
+    """
+
+    role: ClassVar[str] = "engine"
 
     model: str = Field(description="A folder in Hugging Face format, or a hub name: what vLLM loads.")
-    url: AnyHttpUrl | None = Field(None, description="Root of a running server, without /v1.")
+    url: Roots = Field(None, description="Root of a running server, without /v1; of several that serve alike, a list.")
+    replicas: int = Field(1, ge=1, description="How many servers `mull up` starts where there is no url.")
     served_name: str | None = Field(None, description="The name the server knows the model by; default: `model`.")
     api_key_env: str | None = Field(None, description="Environment variable that holds the server's API key.")
-    slots: int = Field(64, ge=1, description="Requests in flight to this engine, per worker replica.")
+    slots: int = Field(64, ge=1, description="Requests in flight to each of its servers, per worker replica.")
     timeout_s: float = Field(60, gt=0, description="Longest silence from the engine before it counts as hung.")
     flags: tuple[str, ...] = Field((), description="Extra arguments for a server that `mull up` starts.")
+    revision: str | None = Field(
+        None, description="Part of the name under which outputs are kept: change it when the weights have changed."
+    )
+
+    @model_validator(mode="after")
+    def _replicas_are_distinct(self) -> Self:
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("url names a server twice")
+        if self.replicas > 1 and self.urls and len(self.urls) != self.replicas:
+            raise ValueError("replicas is for servers that mull up starts: leave it out where there is a url")
+        return self
+
+    @property
+    def urls(self) -> tuple[AnyHttpUrl, ...]:
+        """The roots of all its servers; none where it is still to be started."""
+        if self.url is None:
+            return ()
+        return self.url if isinstance(self.url, tuple) else (self.url,)
+
+    @property
+    def capacity(self) -> int:
+        """Requests in flight to all of its servers together."""
+        return self.slots * max(1, len(self.urls))
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"{self.role} {self.name!r}"
 
     @property
     def name(self) -> str:
@@ -91,6 +148,8 @@ class StepForm(Strict):
 class PolicySettings(Engine):
     """A policy model: what writes solutions."""
 
+    role: ClassVar[str] = "policy"
+
     prompt: PromptForm = PromptForm()
     steps: StepForm = StepForm()
     sampling: SamplingDefaults = SamplingDefaults()
@@ -103,13 +162,12 @@ class RewardSettings(Engine):
     A `model` that a preset names has that preset unless it says how it is read.
     """
 
+    role: ClassVar[str] = "reward model"
+
     preset: str | None = Field(None, description="One of the reward models that `mull reward presets` lists.")
     family: FamilySpec = Field(LabelToken(), description="How it is asked and read: a name, or one with parameters.")
     shares: str | None = Field(None, description="The policy whose engine judges as well: it is not started twice.")
     math_only: bool = Field(False, description="Show it formulas and numbers only, without the words between them.")
-    revision: str | None = Field(
-        None, description="Part of the name under which scores are kept: change it when the weights have changed."
-    )
     price: Price | None = None
 
     @model_validator(mode="before")
@@ -151,22 +209,34 @@ class GatewaySettings(Strict):
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must start with redis://, rediss:// or unix://")
+    problem = redis_url_problem(url.get_secret_value())
+    if problem is not None:
+        raise ValueError(problem)
     return url
 
 
 class RedisSettings(Strict):
     """Where results and scores are kept. Without a `url`, `mull up` starts an embedded Valkey server.
 
-    `enabled: false` does without.
+    `enabled: false` does without. The `url` begins with `redis://`, `rediss://` (TLS) or `unix://`, and may hold the
+    password: `rediss://:secret@host:6380/0?ssl_ca_certs=/etc/ssl/redis-ca.pem`.
     """
 
     enabled: bool = True
     url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    password_env: str | None = Field(
+        None, description="Environment variable that holds the server's password, where the URL does not."
+    )
     ttl_s: int = Field(86_400, ge=1, description="How long the result of a search is kept.")
+    max_value_bytes: int = Field(4_000_000, ge=1024, description="Largest result that is kept, compressed.")
     trace_ttl_s: int = Field(3600, ge=1, description="How long the trace of a search that was asked for one is kept.")
-    timeout_ms: int = Field(50, ge=1, description="Longest that a request waits for Redis before going on without it.")
+    timeout_ms: int = Field(50, ge=1, description="Longest that a request waits for a Redis that is late, in all.")
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password_env is not None and self.url is not None and redis_url_password(self.url.get_secret_value()):
+            raise ValueError("password_env is set, and the url holds a password too: take one of them away")
+        return self
 
 
 class JobSettings(Strict):
@@ -191,11 +261,44 @@ class ScoreSettings(Strict):
 
 
 class RaySettings(Strict):
-    """Where the search workers run. Without an `address`, `mull up` starts a one-node cluster."""
+    """Where the search workers run, and how many. Without an `address`, `mull up` starts a one-node cluster.
 
-    address: str | None = None
-    replicas: int = Field(1, ge=1)
-    searches_per_replica: int = Field(256, ge=1)
+    With `max_replicas` above `replicas` there are as many as the searches in flight ask for.
+    """
+
+    address: str | None = Field(
+        None, description="A running cluster's, as `ray.init` takes it; the gateway's machine is one of its nodes."
+    )
+    replicas: int = Field(1, ge=1, description="Search workers; the fewest of them where `max_replicas` is more.")
+    max_replicas: int | None = Field(None, ge=1, description="Most search workers; default: always `replicas`.")
+    searches_per_replica: int = Field(256, ge=1, description="Most searches in flight in one worker.")
+    target_searches: int | None = Field(
+        None, ge=1, description="Searches in flight per worker that scaling aims at; default: half of the most."
+    )
+    upscale_delay_s: float = Field(5, ge=0, description="How long more workers must be missing before they start.")
+    downscale_delay_s: float = Field(300, ge=0, description="How long a worker must be one too many before it ends.")
+    cpus_per_replica: float = Field(
+        0, ge=0, description="Processors that Ray sets aside for each worker; a cluster grows by itself only above 0."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas is {self.max_replicas}, which is less than replicas: {self.replicas}")
+        if self.target_searches is not None and self.target_searches > self.searches_per_replica:
+            most = self.searches_per_replica
+            raise ValueError(f"target_searches is {self.target_searches}, and a worker takes no more than {most}")
+        return self
+
+    @property
+    def most(self) -> int:
+        """Most search workers that there can be."""
+        return self.max_replicas or self.replicas
+
+    @property
+    def target(self) -> int:
+        """Searches in flight per worker that scaling aims at."""
+        return self.target_searches or max(1, self.searches_per_replica // 2)
 
 
 class DoorSettings(Strict):

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_WHICH = ("model", "url", "served_name", "api_key_env")
+_WHICH = ("model", "url", "replicas", "served_name", "api_key_env")
 """What says which engine it is: the policy's."""
-_OWN = ("slots", "timeout_s", "price")
+_OWN = ("slots", "timeout_s", "price", "revision")
 """What a judge may say of its own requests; else it is as for the policy's."""
 
 

@@ -8,11 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.errors import EngineUnavailable, UnknownTrace
+from service.redis_allowance import allowance
 from service.redis_link import RedisLink
 from service.settings import RedisSettings
 
 MAX_BYTES = 8_000_000
 """Of one trace, compressed; a larger one is given to its client and not kept."""
+
+FORMAT = b"mull-trace/1\n"
+"""How a kept trace begins. What begins otherwise, or cannot be read, is no trace."""
+
+_PATIENCE_S = 2.0
+"""Who asks for a trace wants nothing else: waiting for it is no penalty."""
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -20,9 +27,9 @@ Records = Sequence[Mapping[str, Any]]
 class TraceStore:
     """Keeps the traces of one gateway's searches for `redis.trace_ttl_s` seconds."""
 
-    def __init__(self, settings: RedisSettings) -> None:
-        """`settings.url` missing or `enabled: false` makes a store that keeps nothing."""
-        self._link = RedisLink(settings, "the traces of searches")
+    def __init__(self, settings: RedisSettings, link: RedisLink) -> None:
+        """`link` leads to where they are kept; without one nothing is."""
+        self._link = link
         self._ttl_s = settings.trace_ttl_s
 
     async def put(self, trace_id: str, records: Records, *, caller: str | None = None) -> None:
@@ -41,20 +48,18 @@ class TraceStore:
         """
         if self._link.state == "off":
             raise UnknownTrace("Traces are not kept: this gateway has no Redis.", hint="They are in the answer itself.")
-        answered, value = await self._link.ask(lambda redis: redis.get(_key(trace_id, caller)))
+        with allowance(_PATIENCE_S):
+            answered, value = await self._link.ask(lambda redis: redis.get(_key(trace_id, caller)))
         if not answered:
             raise EngineUnavailable("Redis, where traces are kept, does not answer.", hint="Try again in a moment.")
-        if not isinstance(value, bytes):
+        records = await asyncio.to_thread(_unpacked, value)
+        if records is None:
             raise UnknownTrace(
                 f"There is no trace {trace_id!r}.",
                 hint=f'Searches with {{"mull": {{"include": ["trace"]}}}} leave one, for {self._ttl_s} s.',
                 param="id",
             )
-        return await asyncio.to_thread(_unpacked, value)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._link.aclose()
+        return records
 
 
 def _key(trace_id: str, caller: str | None) -> str:
@@ -64,9 +69,15 @@ def _key(trace_id: str, caller: str | None) -> str:
 
 
 def _packed(records: Records) -> bytes:
-    return zlib.compress(json.dumps(list(records), ensure_ascii=False).encode(), level=1)
+    return FORMAT + zlib.compress(json.dumps(list(records), ensure_ascii=False).encode(), level=1)
 
 
-def _unpacked(value: bytes) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = json.loads(zlib.decompress(value))
-    return records
+def _unpacked(value: Any) -> list[dict[str, Any]] | None:
+    """Return the trace that `_packed` made into `value`; `None` where it has made none, or in another version."""
+    if not isinstance(value, bytes) or not value.startswith(FORMAT):
+        return None
+    try:
+        records = json.loads(zlib.decompress(value.removeprefix(FORMAT)))
+    except (zlib.error, ValueError):
+        return None
+    return records if isinstance(records, list) else None

@@ -1,30 +1,32 @@
-"""The Ray Serve deployment that runs searches: many at once in each replica, never in the gateway's process."""
+"""What a replica of the search workers does: many searches at once, never in the gateway's process."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from ray import serve
-
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.errors import MullError, UnknownModel
+from service.pool import CandidatePools
+from service.redis_allowance import WORKER_SHARE, allowance
+from service.redis_link import RedisLink
 from service.score_memory import score_memos
 from service.search.answer_readers import AnswerReaders
 from service.search.driver import Engines
 from service.search.judging import judge
+from service.search.memo import ScoreMemo
 from service.search.ports import AnswerReader
 from service.search.progress import Interest
-from service.search.request import SearchRequest, WorkerReply
+from service.search.request import Memory, SearchRequest, WorkerReply
 from service.search.score_request import ScoreReply, ScoreRequest
 from service.search.search import search
 from service.search.slots import Slots
 from service.search.watch import Watch
 from service.settings import PublicModel, Settings
+from service.worker_health import AnswerCheck
 
-APPLICATION = "mull"
 _RESTART = "Restart it with mull up."
 
 
@@ -34,13 +36,19 @@ class SearchWorker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._readers = AnswerReaders()
+        self._answers = AnswerCheck()
         self._policies = {
-            name: (VllmPolicy(policy, engine_client(policy)), Slots(policy.slots))
+            name: (VllmPolicy(policy, Fleet(policy)), Slots(policy.capacity))
             for name, policy in self._settings.policies.items()
         }
-        self._memos = score_memos(settings)
+        self._link = RedisLink(settings.redis)
+        self._memos = score_memos(settings, self._link)
+        self._pools = CandidatePools(settings, self._link)
+        # Ray Serve awaits this when it ends a replica. Were it a method, Python would call it as well.
+        self.__del__ = self._aclose
+        self._redis_s = WORKER_SHARE * settings.redis.timeout_ms / 1000
         self._scorers = {
-            name: (VllmScorer(reward, engine_client(reward)), Slots(reward.slots))
+            name: (VllmScorer(reward, Fleet(reward)), Slots(reward.capacity))
             for name, reward in self._settings.reward_models.items()
         }
 
@@ -73,13 +81,17 @@ class SearchWorker:
         try:
             wanted = SearchRequest.model_validate(request)
             model = self._model(wanted.model)
-            result = await search(
-                wanted,
-                deadline_s=deadline_s,
-                settings=self._settings.policies[model.policy],
-                engines=self._engines(model.policy, model.reward, self._readers.reader(wanted.answer)),
-                watch=watch,
-            )
+            reader = self._readers.reader(wanted.answer)
+            self._answers.uses(wanted.answer, reader)
+            with allowance(self._redis_s):
+                result = await search(
+                    wanted,
+                    deadline_s=deadline_s,
+                    settings=self._settings.policies[model.policy],
+                    engines=self._engines(model, reader, wanted.memory),
+                    pool=self._pools.of(wanted),
+                    watch=watch,
+                )
         except MullError as error:
             return WorkerReply(error=error.to_wire()).model_dump()
         return WorkerReply(result=result).model_dump()
@@ -96,8 +108,9 @@ class SearchWorker:
                 raise UnknownModel(f"The worker has no reward model for {wanted.model!r}.", hint=_RESTART)
             scorer, slots = self._scorers[model.reward]
             form = self._settings.policies[model.policy].steps
-            memo = self._memos.get(model.reward)
-            result = await judge(wanted, deadline_s=deadline_s, form=form, scorer=scorer, slots=slots, memo=memo)
+            memo = self._memo(model.reward, wanted.memory)
+            with allowance(self._redis_s):
+                result = await judge(wanted, deadline_s=deadline_s, form=form, scorer=scorer, slots=slots, memo=memo)
         except MullError as error:
             return ScoreReply(error=error.to_wire()).model_dump()
         return ScoreReply(result=result).model_dump()
@@ -118,26 +131,31 @@ class SearchWorker:
         outcomes = await asyncio.gather(*(policy.open() for policy in policies.values()), return_exceptions=True)
         return {name: policies[name].context for name, error in zip(policies, outcomes, strict=True) if error is None}
 
+    async def check_health(self) -> None:
+        """Raise where another replica could do what this one cannot any more: Serve calls this, and replaces it.
+
+        That the event loop turns is shown by an answer in time. Engines are not asked: a new replica heals none.
+        """
+        await self._answers.check()
+
+    async def _aclose(self) -> None:
+        await self._pools.aclose()
+        await self._link.aclose()
+
     def _model(self, name: str) -> PublicModel:
         model = self._settings.models.get(name)
         if model is None:
             raise UnknownModel(f"The worker knows no model {name!r}.", hint=_RESTART)
         return model
 
-    def _engines(self, policy_name: str, reward_name: str | None, reader: AnswerReader) -> Engines:
-        policy, policy_slots = self._policies[policy_name]
-        scorer, reward_slots = self._scorers[reward_name] if reward_name else (None, Slots(0))
-        memo = self._memos.get(reward_name) if reward_name else None
+    def _engines(self, model: PublicModel, reader: AnswerReader, memory: Memory) -> Engines:
+        policy, policy_slots = self._policies[model.policy]
+        scorer, reward_slots = self._scorers[model.reward] if model.reward else (None, Slots(0))
+        memo = self._memo(model.reward, memory) if model.reward else None
         return Engines(policy, policy_slots, reader, scorer, reward_slots, memo)
 
-
-def deploy(settings: Settings) -> None:
-    """Put the search workers onto the Ray cluster that this process is connected to, and return when they run."""
-    deployment = serve.deployment(
-        num_replicas=settings.ray.replicas,
-        max_ongoing_requests=settings.ray.searches_per_replica,
-        max_queued_requests=settings.ray.searches_per_replica,
-        ray_actor_options={"num_cpus": 0},
-    )(SearchWorker)
-    serve.start(proxy_location="Disabled")
-    serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)
+    def _memo(self, reward_name: str, memory: Memory) -> ScoreMemo | None:
+        memo = self._memos.get(reward_name)
+        if memo is None or memory == "none":
+            return None
+        return memo if memory == "use" else memo.afresh()

@@ -55,8 +55,8 @@ class Stack:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests on the stack last, and those that break it at the very end."""
-    items.sort(key=lambda item: (_needs_stack(item), item.path.name == "test_recovery.py"))
+    """Put the tests on the stack last, those that start a second one after them, and those that break it at the end."""
+    items.sort(key=lambda item: (_needs_stack(item), "faults" in item.path.parts, item.path.name == "test_recovery.py"))
     for item in items:
         if _needs_stack(item) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(STACK_TEST_LIMIT_S))

@@ -77,6 +77,8 @@ class Search(Wishes):
 
     model: str
     strategy: str
+    no_store: bool = False
+    """Use nothing of what earlier questions have left, and leave nothing."""
 
     def body(self, question: str, *, include: tuple[str, ...] = ()) -> dict[str, Any]:
         """Return the request body that asks `question`."""
@@ -93,6 +95,11 @@ class Search(Wishes):
             **_given(max_completion_tokens=self.max_tokens, seed=self.seed),
             "mull": {key: value for key, value in mull.items() if value},
         }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is said beside the body."""
+        return {"cache-control": "no-store"} if self.no_store else {}
 
 
 class Client:
@@ -140,7 +147,7 @@ class Client:
         """Return the answer. Raises `MullError`: what the gateway says, `GatewayDown` or `NotMull`."""
         wait_s = LONGEST_S if search.deadline_s is None else search.deadline_s + 10
         body = search.body(question, include=include)
-        response = await self._send("POST", "/v1/chat/completions", wait_s=wait_s, json=body)
+        response = await self._send("POST", "/v1/chat/completions", wait_s=wait_s, json=body, headers=search.headers)
         reply = self._body(response)
         try:
             outcome = Outcome.model_validate(reply.get("mull"))
@@ -157,9 +164,17 @@ class Client:
             raise self._not_mull("its /v1/traces holds no records")
         return records
 
-    async def _send(self, method: str, path: str, *, wait_s: float, json: object = None) -> httpx.Response:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        wait_s: float,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         try:
-            return await self._http.request(method, path, json=json, timeout=wait_s)
+            return await self._http.request(method, path, json=json, headers=headers, timeout=wait_s)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise GatewayDown(f"No gateway answers at {self.url}.", hint="Start one with `mull up`.") from error
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:

@@ -6,13 +6,13 @@ from functools import partial
 
 import httpx
 import typer
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from service.engines.http import EngineClient, engine_client
+from service.engines.fleet import Fleet
 from service.engines.probe import Finding, probe_policy, probe_reward
+from service.redis_client import redis_client
 from service.settings import Engine, Settings
 from service.stack.in_force import settings_in_force
 
@@ -43,31 +43,38 @@ async def _show(settings: Settings) -> bool:
 
 async def _findings(settings: Settings) -> AsyncIterator[tuple[str, Finding]]:
     for name, policy in settings.policies.items():
-        for finding in await _engine(policy, partial(probe_policy, policy)):
-            yield f"policy {name}", finding
+        async for server, finding in _engine(policy, partial(probe_policy, policy)):
+            yield f"policy {name}{server}", finding
     for name, reward in settings.reward_models.items():
-        for finding in await _engine(reward, partial(probe_reward, reward)):
-            yield f"reward {name}", finding
+        async for server, finding in _engine(reward, partial(probe_reward, reward)):
+            yield f"reward {name}{server}", finding
     yield "redis", await _redis(settings)
     yield "ray", await _ray(settings.ray.address)
     yield "gateway", await _gateway(settings)
 
 
-async def _engine(engine: Engine, probe: Callable[[EngineClient], Awaitable[list[Finding]]]) -> list[Finding]:
-    if engine.url is None:
-        return [_not_started("reachable")]
-    async with engine_client(engine) as client:
-        return await probe(client)
+async def _engine(
+    engine: Engine, probe: Callable[[Fleet], Awaitable[list[Finding]]]
+) -> AsyncIterator[tuple[str, Finding]]:
+    """Probe each server of an engine; of several each has its number."""
+    if not engine.urls:
+        yield "", _not_started("reachable")
+        return
+    async with Fleet(engine) as fleet:
+        for number, server in enumerate(fleet.each(), 1):
+            for finding in await probe(server):
+                yield f" {number}" if len(engine.urls) > 1 else "", finding
 
 
 async def _redis(settings: Settings) -> Finding:
     """Without Redis searches go on, uncached."""
     if not settings.redis.enabled:
         return Finding("reachable", False, False, "switched off: every repeated request is searched again")
-    if settings.redis.url is None:
+    client = redis_client(settings.redis)
+    if client is None:
         return _not_started("reachable")
     try:
-        async with Redis.from_url(settings.redis.url.get_secret_value(), socket_timeout=TIMEOUT_S) as client:
+        async with client, asyncio.timeout(TIMEOUT_S):
             server = await client.info("server")
     except (RedisError, OSError) as error:
         return Finding("reachable", False, False, f"{error}; repeated requests are searched again")

@@ -51,7 +51,8 @@ def command(
 ) -> None:
     """Ask the running gateway every problem of a file and print accuracy, tokens and seconds per question.
 
-    The file's order is kept. Exits with 1 if a question failed, with 2 if the file or an option is wrong.
+    The file's order is kept, and nothing is taken from the gateway's memory or left there. Exits with 1 if a question
+    failed, with 2 if the file or an option is wrong.
     """
     wishes = Wishes(early_stop=early_stop, economy=economy, settings=options.settings(parameters))
     counts = _counts(samples, strategy, wishes)
@@ -66,6 +67,7 @@ def command(
             search = Search(
                 model=await client.model(model),
                 strategy=strategy,
+                no_store=True,
                 early_stop=early_stop,
                 economy=economy,
                 settings=wishes.settings,

@@ -11,7 +11,7 @@ from reward_models.presets import PRESETS
 from service.cli.here import known_model, only_model, reachable
 from service.cli.own import own_scorer
 from service.cli.serve import engine_at, first_listed
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy_scorer import PolicyScorer
 from service.engines.reward import VllmScorer
 from service.errors import ConfigError, InvalidRequest
@@ -77,22 +77,22 @@ async def opened(choice: Choice) -> AsyncIterator[Judge]:
         model = known_model(settings, choice.model or only_model(settings))
         policy = reachable(settings.policies[model.policy])
         try:
-            certainty = PolicyScorer(policy, engine_client(policy), choice.source)
+            certainty = PolicyScorer(policy, Fleet(policy), choice.source)
         except ValueError as error:
             why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             raise InvalidRequest(f"{policy.name} cannot judge by {choice.source!r}: {why}.", param="source") from None
         try:
             await certainty.open()
-            yield Judge(f"{choice.source} of {policy.name}", certainty, policy.slots, are_probabilities=False)
+            yield Judge(f"{choice.source} of {policy.name}", certainty, policy.capacity, are_probabilities=False)
         finally:
             await certainty.aclose()
     else:
         reward = _reward(choice)
-        scorer = VllmScorer(reward, engine_client(reward))
+        scorer = VllmScorer(reward, Fleet(reward))
         name = f"{reward.name}, math only" if reward.math_only else reward.name
         try:
             await scorer.open()
-            yield Judge(name, scorer, reward.slots, first_wrong if reward.family.name == "judge" else None)
+            yield Judge(name, scorer, reward.capacity, first_wrong if reward.family.name == "judge" else None)
         finally:
             await scorer.aclose()
 
@@ -114,7 +114,7 @@ def _reward(choice: Choice) -> RewardSettings:
     if choice.reward_url is None:
         reward = _of_the_model(settings, choice.model or only_model(settings))
     elif choice.preset is None:
-        reward = engine_at(settings.reward_models, RewardSettings, choice.reward_url, None, choice.api_key_env)
+        reward = engine_at(settings.reward_models, RewardSettings, [choice.reward_url], None, choice.api_key_env)
     elif choice.preset in PRESETS:
         served = first_listed(choice.reward_url, choice.api_key_env)
         options = {"preset": choice.preset, "served_name": served, "url": choice.reward_url}

@@ -1,11 +1,12 @@
 """`mull serve`: the service in front of vLLM servers that already run."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import httpx
 import typer
+from pydantic import ValidationError
 
 from service.cli.up import Detach, DryRun, start
 from service.errors import ConfigError
@@ -19,8 +20,10 @@ AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
 def serve(
-    policy_url: Annotated[str, typer.Option(help="Root of the vLLM server that writes, without /v1.")],
-    reward_url: Annotated[str | None, typer.Option(help="Root of the one with the reward model.")] = None,
+    policy_url: Annotated[
+        list[str], typer.Option(help="Root of the vLLM server that writes, without /v1; several alike: once each.")
+    ],
+    reward_url: Annotated[list[str] | None, typer.Option(help="Root of the one with the reward model.")] = None,
     policy_model: Annotated[str | None, typer.Option(help="Its served name; default: the first it lists.")] = None,
     reward_model: Annotated[str | None, typer.Option(help="Its served name; default: the first it lists.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Variable with the key of both servers.")] = None,
@@ -34,7 +37,7 @@ def serve(
     configured = load_settings()
     policy = engine_at(configured.policies, PolicySettings, policy_url, policy_model, api_key_env)
     reward = None
-    if reward_url is not None:
+    if reward_url:
         reward = engine_at(configured.reward_models, RewardSettings, reward_url, reward_model, api_key_env)
     start(in_front_of(configured, policy, reward), detach=detach, dry_run=dry_run, profile="auto")
 
@@ -60,20 +63,27 @@ def _unjudged(effort: Effort) -> Effort:
 def engine_at(
     configured: Mapping[str, AnyEngine],
     kind: type[AnyEngine],
-    url: str,
+    urls: Sequence[str],
     name: str | None,
     api_key_env: str | None,
 ) -> AnyEngine:
-    """Return the settings of the server at `url`: the configured ones of the same served name, if there are any.
+    """Return the settings of the servers at `urls`: the configured ones of the same served name, if there are any.
 
-    `name` is its served name; default: the first it lists. Raises `ConfigError` where it lists none.
+    `name` is their served name; default: the first that the first of them lists. Raises `ConfigError` where it lists
+    none, and for what are no URLs.
     """
-    name = name or first_listed(url, api_key_env)
-    options: dict[str, Any] = {"model": name, "served_name": name, "url": url, "api_key_env": api_key_env}
+    name = name or first_listed(urls[0], api_key_env)
+    at = {"url": urls[0] if len(urls) == 1 else urls, "replicas": 1}
+    options: dict[str, Any] = {"model": name, "served_name": name, "api_key_env": api_key_env} | at
     for engine in configured.values():
         if engine.name == name:
-            options = engine.model_dump() | {"url": url} | ({"api_key_env": api_key_env} if api_key_env else {})
-    return kind.model_validate(options)
+            options = engine.model_dump() | at | ({"api_key_env": api_key_env} if api_key_env else {})
+    try:
+        return kind.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(
+            ", ".join(urls), [found["msg"].removeprefix("Value error, ") for found in error.errors()]
+        ) from None
 
 
 def first_listed(url: str, api_key_env: str | None) -> str:

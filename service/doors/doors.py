@@ -1,6 +1,7 @@
 """All doors of one gateway: the key, its quota, and the turn at the workers."""
 
 import asyncio
+import contextvars
 import uuid
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
@@ -49,18 +50,18 @@ class Ticket:
 class Doors:
     """Lets requests in: `caller` says whose they are, `admit` whether and when it is their turn."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, link: RedisLink) -> None:
         """Raises `ConfigError` where others could come in without keys, and nobody has said that they may."""
         doors, ray = settings.doors, settings.ray
         self._settings = settings
         self._guard = Guard(settings)
-        self._link = RedisLink(settings.redis, "shared quotas, each gateway counts its own")
+        self._link = link
         self._shared = SharedCounts(self._link)
         self._local = LocalCounts()
         self._ledger = Ledger(ledger_path(settings))
         self._admission = Admission(doors.tokens_in_flight, doors.tokens_waiting)
         # However short it is, a search takes one of the workers' places: it weighs as much.
-        self._least = max(1, doors.tokens_in_flight // (ray.replicas * ray.searches_per_replica))
+        self._least = max(1, doors.tokens_in_flight // (ray.most * ray.searches_per_replica))
         self._returning: set[asyncio.Task[None]] = set()
 
     def caller(self, authorization: str | None, address: str | None) -> Key | None:
@@ -110,10 +111,9 @@ class Doors:
                 self._give_back(counts, standing.claim, paid)
 
     async def aclose(self) -> None:
-        """Settle what is open, write the ledger, close the connections."""
+        """Settle what is open and write the ledger."""
         await asyncio.gather(*self._returning, return_exceptions=True)
         await self._ledger.aclose()
-        await self._link.aclose()
 
     async def _take(self, key: Key, tokens: int, deadline_s: float) -> tuple[Counts, Standing]:
         """Count in Redis where it answers, else in this process: an outage of Redis closes no door."""
@@ -136,7 +136,7 @@ class Doors:
 
     def _give_back(self, counts: Counts, claim: Claim, paid: int) -> None:
         """Settle in the background: the answer does not wait for it, and a client that leaves does not cancel it."""
-        returning = asyncio.create_task(counts.give_back(claim, paid))
+        returning = asyncio.create_task(counts.give_back(claim, paid), context=contextvars.Context())
         self._returning.add(returning)
         returning.add_done_callback(self._returning.discard)
 

@@ -1,8 +1,11 @@
 """What each key has used, counted in Redis: several gateways share one count, and Redis' clock.
 
-Everything about one request is one script, so that two gateways never both take the last place.
+Everything about one request is one script, so that two gateways never both take the last place. What reaches Redis when
+its gateway has given up waiting takes nothing: that gateway has counted by itself.
 """
 
+import time
+from collections.abc import Awaitable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,9 +17,11 @@ from service.redis_link import RedisLink
 _TAKE = f"""
 local base, ticket, wanted, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local most_requests, most_searches, most_tokens = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local latest_ms = tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now, now_ms = tonumber(time[1]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local day = math.floor(now / {DAY_S})
+if latest_ms > 0 and now_ms > latest_ms then return {{'late', 0, 0, 0, day, now_ms}} end
 local by_minute = base .. ':requests:' .. math.floor(now / {MINUTE_S})
 local by_day, flying = base .. ':tokens:' .. day, base .. ':searches'
 redis.call('ZREMRANGEBYSCORE', flying, '-inf', now_ms)
@@ -54,6 +59,8 @@ class SharedCounts:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
+        self._ahead_ms: float | None = None
+        """By how much Redis' clock was ahead of ours when it was last told."""
 
     async def take(self, key: Key, ticket: str, tokens: int, deadline_s: float) -> Standing | None:
         """Take a place and `tokens` for a request that will end within `deadline_s`; `None` where Redis is silent."""
@@ -61,13 +68,26 @@ class SharedCounts:
         limits = (quota.requests_per_minute, quota.searches, quota.tokens_per_day)
         lease_ms = int((deadline_s + LONGEST_LEFT_S) * 1000)
         arguments = [ticket, tokens, lease_ms, *(-1 if limit is None else limit for limit in limits)]
-        answered, told = await self._link.ask(lambda redis: _run(redis, _TAKE, key.name, arguments))
+
+        def run(redis: Redis) -> Awaitable[Any]:
+            return _run(redis, _TAKE, key.name, [*arguments, self._latest_ms()])
+
+        answered, told = await self._link.ask(run)
         if not answered:
             return None
         refused, requests, used, searches, day, now_ms = told
+        self._ahead_ms = now_ms - time.time() * 1000
+        if refused == b"late":
+            return None
         why: dict[bytes, Refusal] = {b"requests": "requests", b"tokens": "tokens", b"searches": "searches"}
         claim = None if refused else Claim(key.name, ticket, tokens, day)
         return Standing(requests, used, searches, now_ms / 1000, why.get(refused), claim)
+
+    def _latest_ms(self) -> int:
+        """Return when, by Redis' clock, nobody waits for what is sent now any more; 0 where its clock is not known."""
+        if self._ahead_ms is None:
+            return 0
+        return int((time.time() + self._link.patience_s) * 1000 + self._ahead_ms)
 
     async def give_back(self, claim: Claim, spent: int) -> None:
         """Give back the place, and what was set aside and not spent; where Redis is silent, the place runs out."""

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 
 from service.engines.constrained import error_status, refused_completion, unwritable
-from service.engines.failures import aborted, as_bad_request, unusable
+from service.engines.failures import aborted, as_bad_request, rubbish, unusable
 from service.engines.stream import EngineStream
 from service.errors import EngineError, MullError
 from service.search.constraint import Constraint
@@ -71,13 +71,13 @@ class CompletionReader:
             return None
         text, ids, reason = choice.get("text"), choice.get("token_ids"), choice.get("finish_reason")
         if not isinstance(text, str) or not isinstance(ids, list):
-            raise unusable(self._engine, "sent text without token ids", hint=_OLD)
+            raise rubbish(self._engine, "sent text without token ids", hint=_OLD)
         if reason == "abort":
             raise aborted(self._engine)
         if reason == "error" and self._constraint is not None:
             raise unwritable(self._engine, self._constraint)
         if reason not in (None, "stop", "length"):
-            raise unusable(self._engine, f"gave up while generating ({reason})")
+            raise rubbish(self._engine, f"gave up while generating ({reason})")
         logprobs = () if self._logprobs is None else self._read_logprobs(choice.get("logprobs"), len(ids))
         text, reason = self._end(text, reason, choice)
         return Chunk(text, tuple(ids), reason, logprobs)
@@ -95,7 +95,7 @@ class CompletionReader:
         except ValueError:
             frame = None
         if not isinstance(frame, dict):
-            raise unusable(self._engine, "sent an event that is not JSON")
+            raise rubbish(self._engine, "sent an event that is not JSON")
         if "error" in frame:
             failure = refused_completion(self._engine, frame, event, self._constraint)
             raise as_bad_request(failure, error_status(frame), self._bad_request)

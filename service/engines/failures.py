@@ -1,6 +1,7 @@
 """What went wrong at an engine, in our own errors: a failure is never a score of 0.0, nor an empty text."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,20 @@ def gone(engine: str) -> EngineUnavailable:
     return EngineUnavailable(f"The {engine} cannot be reached.", hint=DOCTOR)
 
 
+def out_of_service(engine: str, whys: Sequence[str]) -> EngineUnavailable:
+    """Name an engine of which nothing is expected for now: what each of its servers has failed with is in `whys`."""
+    failure = EngineUnavailable(f"The {engine} is left alone for now. {' '.join(whys)}", hint=DOCTOR)
+    failure.elsewhere, failure.begun = False, False
+    return failure
+
+
+def for_good(error: EngineError) -> EngineError:
+    """Return a failure as one that no other server can make good."""
+    final = type(error)(error.message, hint=error.hint)
+    final.elsewhere = False
+    return final
+
+
 def silent(engine: str) -> EngineTimeout:
     """Name an engine that has not said anything for `timeout_s` seconds."""
     return EngineTimeout(f"The {engine} was silent for too long.", hint="Raise its timeout_s, or lower its load.")
@@ -27,7 +42,7 @@ def lost(engine: str, cause: Exception) -> EngineError:
     """Translate a request that got no whole answer."""
     match cause:
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return gone(engine)
+            return _untouched(gone(engine))
         case TimeoutError():
             return silent(engine)
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | aiohttp.ClientResponseError() | OSError():
@@ -40,7 +55,7 @@ def refused(engine: str, status: int, body: bytes, *, served_name: str) -> MullE
     """Translate an answer whose HTTP status is not 200; `body` is what came with it."""
     message = _message(body)
     if status in _NOT_READY:
-        return EngineUnavailable(f"The {engine} takes no requests now (status {status}).", hint=DOCTOR)
+        return _untouched(EngineUnavailable(f"The {engine} takes no requests now (status {status}).", hint=DOCTOR))
     if status in (401, 403):
         return EngineError(f"The {engine} refused our API key.", hint="Set its api_key_env in mull.yaml.")
     if status == 404:
@@ -50,7 +65,9 @@ def refused(engine: str, status: int, body: bytes, *, served_name: str) -> MullE
         )
     if status == 400 and any(words in message for words in _TOO_LONG):
         return QuestionTooLong(f"The {engine} says: {message}", hint="Shorten the question.")
-    return EngineError(f"The {engine} answered with status {status}: {message}", hint=DOCTOR)
+    failure = EngineError(f"The {engine} answered with status {status}: {message}", hint=DOCTOR)
+    failure.elsewhere = status >= 500
+    return failure
 
 
 def as_bad_request(failure: MullError, status: int, kind: type[MullError]) -> MullError:
@@ -66,6 +83,18 @@ def aborted(engine: str) -> EngineUnavailable:
 def unusable(engine: str, what: str, *, hint: str = DOCTOR) -> EngineError:
     """Name an answer that came whole and cannot be used."""
     return EngineError(f"The {engine} {what}.", hint=hint)
+
+
+def rubbish(engine: str, what: str, *, hint: str = DOCTOR) -> EngineError:
+    """Name an answer that no engine in its senses gives."""
+    failure = unusable(engine, what, hint=hint)
+    failure.elsewhere = True
+    return failure
+
+
+def _untouched(failure: EngineUnavailable) -> EngineUnavailable:
+    failure.begun = False
+    return failure
 
 
 def _message(body: bytes) -> str:

@@ -1,10 +1,11 @@
-"""The connections to one engine."""
+"""The connections to one server."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
+from pydantic import AnyHttpUrl
 from yarl import URL
 
 from service.settings import Engine
@@ -24,15 +25,13 @@ async def _reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object
 
 
 class EngineClient:
-    """An HTTP session that is opened by its first request, so that it can be made outside an event loop.
+    """An HTTP session with the server at `url`; its requests raise aiohttp's errors.
 
-    Raises `ValueError` where the engine has no `url`; its requests raise aiohttp's errors.
+    It is opened by the first of them, so that this can be made outside an event loop.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        if engine.url is None:
-            raise ValueError(f"{engine.name} has no url: say in mull.yaml where it runs, or start it with `mull up`")
-        self._root = str(engine.url).rstrip("/")
+    def __init__(self, engine: Engine, url: AnyHttpUrl) -> None:
+        self._root = str(url).rstrip("/")
         self._urls: dict[str, URL] = {}
         self._headers = {"Authorization": f"Bearer {engine.api_key.get_secret_value()}"} if engine.api_key else {}
         # How long an answer may take is `Pulse`'s affair: a timer per read costs more than the read.
@@ -69,14 +68,6 @@ class EngineClient:
         if self._session is not None:
             await self._session.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             reuse = aiohttp.TraceConfig()
@@ -96,8 +87,3 @@ class EngineClient:
         if path not in self._urls:
             self._urls[path] = URL(self._root + path)
         return self._urls[path]
-
-
-def engine_client(engine: Engine) -> EngineClient:
-    """Return the client of one engine; raises `ValueError` where it has no `url`."""
-    return EngineClient(engine)

@@ -1,4 +1,4 @@
-"""A policy model behind a vLLM server."""
+"""A policy model behind vLLM servers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -8,15 +8,16 @@ from typing import Any
 from service.engines.abort import new_request_id
 from service.engines.completion import CompletionReader
 from service.engines.constrained import constraint_body
-from service.engines.engine import EngineHttp
-from service.engines.failures import unusable
-from service.engines.http import EngineClient
+from service.engines.cut_off import untold
+from service.engines.failures import for_good, rubbish, unusable
+from service.engines.fleet import Fleet
+from service.engines.readiness import any_ready
 from service.engines.sampling import sampling_body
 from service.engines.step_stops import StepStops, find_stops
 from service.engines.template import render
 from service.engines.tokenizer import EngineTokenizer
-from service.errors import EngineError, InvalidRequest, QuestionTooLong
-from service.search.ports import NO_VARIABLES, Bill, Chunk, Sampling
+from service.errors import EngineError, EngineTimeout, InvalidRequest, QuestionTooLong
+from service.search.ports import NO_VARIABLES, Bill, Chunk, Place, Sampling
 from service.settings import PolicySettings
 
 REMEMBERED_PROMPTS = 256
@@ -28,10 +29,11 @@ NO_STOPS = StepStops({}, exact=True)
 
 
 class VllmPolicy:
-    """Implements `ports.Policy`. `client` is the engine's, see `engine_client`; `aclose` closes it."""
+    """Implements `ports.Policy`; `aclose` closes the engine's connections."""
 
-    def __init__(self, settings: PolicySettings, client: EngineClient) -> None:
-        self._engine = EngineHttp("policy", settings, client)
+    def __init__(self, settings: PolicySettings, engine: Fleet) -> None:
+        self._settings = settings
+        self._engine = engine
         self._tokenizer = EngineTokenizer(self._engine, size=REMEMBERED_PROMPTS)
         self._form = settings.prompt
         self._steps = settings.steps
@@ -77,12 +79,14 @@ class VllmPolicy:
         bill: Bill,
         eager: bool = True,
         stop_at_step: bool = False,
+        place: Place | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         """Continue `prompt` by at most `max_tokens`; see `ports.Policy` for what closing and cancelling do.
 
         `seed` is in [0, 2^63). The last chunk, and only that, has a finish reason; `bill` is final when it comes. Text
-        lags behind the token ids where a character or a stop string may not be complete. Raises `QuestionTooLong` or
-        `EngineError`; `bill` then holds what was seen.
+        lags behind the token ids where a character or a stop string may not be complete, but not any more where the
+        stream breaks off and can be gone on with. Raises `QuestionTooLong` or `EngineError`; `bill` then holds what was
+        seen.
 
         With `stop_at_step` the engine ends the stream with the first token that completes a separator, as far as
         `find_stops` knows such tokens. Where it may not know them all the pieces are single tokens, so that a reader
@@ -131,38 +135,64 @@ class VllmPolicy:
             constraint=sampling.constraint,
         )
         request_id = new_request_id()
+        answer = self._engine.stream(
+            "/v1/completions", body, request_id=request_id, bad_request=bad_request, place=place
+        )
         bill.exact = False
-        answer = self._engine.stream("/v1/completions", body, request_id=request_id, bad_request=bad_request)
         last: Chunk | None = None
+        written: list[int] = []
+        told: list[str] = []
         try:
             while (event := await answer.event()) is not None:
                 chunk = reader.chunk(event)
                 if chunk is not None and chunk.finish_reason is None:
+                    written += chunk.token_ids
+                    told.append(chunk.text)
                     yield chunk
                 else:
                     last = chunk or last  # and read to the end, where the bill is
             if last is None:
-                raise unusable(self._engine.title, "ended its stream before the text was finished")
+                raise rubbish(self._engine.title, "ended its stream before the text was finished")
             yield last
         except (asyncio.CancelledError, GeneratorExit):
             if not bill.exact:
-                await self._engine.aborts.end(request_id, lambda: reader.read_on(answer))
+                await self._engine.give_up(request_id, lambda: reader.read_on(answer))
+            raise
+        except EngineError as error:
+            answer.blame(error)
+            bill.exact = bill.exact or answer.refused or not error.begun
+            if isinstance(error, EngineTimeout) and len(self._engine.replicas) == 1:
+                raise for_good(error) from error  # it has had its time
+            if error.elsewhere and written:
+                left = await untold(self._tokenizer.decode, prompt, written, "".join(told), sampling.stop)
+                if left is None:
+                    raise for_good(error) from error
+                if left:
+                    yield Chunk(left, ())
             raise
         finally:
             await answer.aclose()
 
-    async def ready(self) -> None:
-        """Generate one token for real. Raises `EngineError` where that does not work."""
+    async def ready(self) -> tuple[str, ...]:
+        """Generate one token for real; return what is wrong with servers that cannot, beside one that can.
+
+        Raises `EngineError` where none can.
+        """
+        each = self._engine.each()
+        policies = [self] if len(each) == 1 else [VllmPolicy(self._settings, one) for one in each]
+        return await any_ready([policy._write_one() for policy in policies])
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine."""
+        await self._engine.aclose()
+
+    async def _write_one(self) -> None:
         prompt = await self.prompt_ids([{"role": "user", "content": "1 + 1 = ?"}])
         stream = self.stream(prompt, max_tokens=1, sampling=Sampling(temperature=1.0), seed=0, bill=Bill())
         async with aclosing(stream):
             generated = sum([len(chunk.token_ids) async for chunk in stream])
         if generated != 1:
             raise unusable(self._engine.title, f"generated {generated} tokens when asked for one")
-
-    async def aclose(self) -> None:
-        """Close the connections to the engine."""
-        await self._engine.aclose()
 
     async def _step_stops(self) -> StepStops:
         if self._stops is None:

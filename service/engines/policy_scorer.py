@@ -7,9 +7,8 @@ from typing import Any
 
 from reward_models.protocol import Reads
 from service.engines.completion import billed, put
-from service.engines.engine import EngineHttp
 from service.engines.failures import aborted, unusable
-from service.engines.http import EngineClient
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.readings.reading import Json, given_up_by_name
 from service.engines.sampling import sampling_body
@@ -34,7 +33,7 @@ class _Solution:
 
 
 class PolicyScorer:
-    """Implements `ports.Scorer`. `client` is the policy's engine's, see `engine_client`; `aclose` closes it.
+    """Implements `ports.Scorer`. `engine` is the policy's; `aclose` closes it.
 
     `source` says what is read of a step's tokens (`strategies.certainty`), and each is brought into [0, 1]:
     `mean_logprob` m ≤ 0 as exp(m), the geometric mean of their probabilities; `self_certainty@k` c ≥ 0 as c / (1 + c),
@@ -48,16 +47,16 @@ class PolicyScorer:
     Raises `ValueError` for a `source` that needs a reward model, and for a policy whose template opens its thinking.
     """
 
-    def __init__(self, settings: PolicySettings, client: EngineClient, source: str) -> None:
+    def __init__(self, settings: PolicySettings, engine: Fleet, source: str) -> None:
         top = ScoreSpec.model_validate({"source": source}).logprobs
         if top is None:
             raise ValueError(f"{source} is not read from a policy")
         if settings.steps.thinking == "opened":
             raise ValueError("its template opens a thinking part, in which a given solution would stand")
         self._top = top
-        self._engine = EngineHttp("policy", settings, client)
+        self._engine = engine
         self._tokenizer = EngineTokenizer(self._engine, size=REMEMBERED_TEXTS)
-        self._policy = VllmPolicy(settings, client)
+        self._policy = VllmPolicy(settings, engine)
         self._separator = next(iter(settings.steps.separators), "\n")
 
     async def open(self) -> None:
@@ -87,6 +86,7 @@ class PolicyScorer:
         bill.exact = True  # as long as nothing is submitted
         solution = await self._tokenised(question, steps)
         bill.exact = False
+        place = self._engine.place(question.encode(), *steps)
         body = {
             "prompt": solution.ids,
             "max_tokens": 1,
@@ -96,7 +96,7 @@ class PolicyScorer:
         }
 
         async def ask(request_id: str) -> Json:
-            answer = await self._engine.post("/v1/completions", body, request_id=request_id)
+            answer = await self._engine.post("/v1/completions", body, request_id=request_id, place=place)
             if (told := billed(answer.get("usage"))) is not None:
                 put(told, bill)
             return answer
@@ -115,7 +115,6 @@ class PolicyScorer:
     async def aclose(self) -> None:
         """Close the connections to the engine."""
         await self._engine.aclose()
-        await self._policy.aclose()
 
     async def _tokenised(self, question: str, steps: Sequence[str]) -> _Solution:
         ids = list(await self._policy.prompt_ids([{"role": "user", "content": question}]))

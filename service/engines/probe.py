@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from reward_models.protocol import NextToken, Token
 from service.engines.abort import new_request_id
 from service.engines.completion import CompletionReader
-from service.engines.engine import EngineHttp
 from service.engines.failures import DOCTOR, unusable
-from service.engines.http import EngineClient
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.engines.stream import EngineStream
@@ -50,10 +49,9 @@ class _Probe:
     run: Callable[[], Awaitable[str]]
 
 
-async def probe_policy(settings: PolicySettings, client: EngineClient) -> list[Finding]:
+async def probe_policy(settings: PolicySettings, engine: Fleet) -> list[Finding]:
     """Try everything that a search asks of a policy. Stops where something needed is missing."""
-    policy = VllmPolicy(settings, client)
-    engine = EngineHttp("policy", settings, client)
+    policy = VllmPolicy(settings, engine)
     return await _all(
         _Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine)),
         _Probe("chat template", True, "Give vLLM --chat-template, or set prompt.template_file.", lambda: _chat(policy)),
@@ -85,10 +83,9 @@ async def probe_policy(settings: PolicySettings, client: EngineClient) -> list[F
     )
 
 
-async def probe_reward(settings: RewardSettings, client: EngineClient) -> list[Finding]:
+async def probe_reward(settings: RewardSettings, engine: Fleet) -> list[Finding]:
     """Try everything that a search asks of a reward model of its family. Stops where something needed is missing."""
-    scorer = VllmScorer(settings, client)
-    engine = EngineHttp("reward model", settings, client)
+    scorer = VllmScorer(settings, engine)
     tokens = settings.family.tokens()
     probes = [_Probe("model", True, "Start vLLM, or correct url and served_name.", lambda: _context(engine))]
     if tokens:
@@ -121,7 +118,7 @@ async def _all(*probes: _Probe) -> list[Finding]:
     return findings
 
 
-async def _context(engine: EngineHttp) -> str:
+async def _context(engine: Fleet) -> str:
     return f"{engine.model}, {await engine.context_length()} tokens of context"
 
 
@@ -144,7 +141,7 @@ async def _policy_cache(policy: VllmPolicy) -> str:
 
 
 @asynccontextmanager
-async def _endless(engine: EngineHttp, prompt: tuple[int, ...], room: int) -> AsyncIterator[tuple[EngineStream, str]]:
+async def _endless(engine: Fleet, prompt: tuple[int, ...], room: int) -> AsyncIterator[tuple[EngineStream, str]]:
     """A stream that goes on until it is stopped, or `room` tokens are written; its first event has been read."""
     body = {
         "prompt": prompt,
@@ -163,7 +160,7 @@ async def _endless(engine: EngineHttp, prompt: tuple[int, ...], room: int) -> As
         await answer.aclose()
 
 
-async def _disconnect(engine: EngineHttp, policy: VllmPolicy) -> str:
+async def _disconnect(engine: Fleet, policy: VllmPolicy) -> str:
     """Leave a stream at its first event, and watch the engine's number of running requests."""
     prompt = await _prompt(policy)
     before = await _running(engine)
@@ -178,14 +175,14 @@ async def _disconnect(engine: EngineHttp, policy: VllmPolicy) -> str:
     return f"{running:g} running {clock() - left:.2f} s after a stream was left"
 
 
-async def _abort(engine: EngineHttp, context: int) -> str:
+async def _abort(engine: Fleet, context: int) -> str:
     """Abort a stream by name at its first event, and see whether the engine then tells what it has cost."""
     prompt = await EngineTokenizer(engine, size=1).text(QUESTION)
     room = context - len(prompt)
     bill = Bill()
     reader = CompletionReader(engine.title, prompt=len(prompt), logprobs=None, bill=bill)
     async with _endless(engine, prompt, room) as (answer, request_id):
-        await engine.aborts.end(request_id, lambda: reader.read_on(answer))
+        await engine.give_up(request_id, lambda: reader.read_on(answer))
     if not bill.exact:
         raise unusable(engine.title, "does not tell what an aborted request has cost")
     if bill.generated == room:
@@ -247,7 +244,7 @@ async def _sample(policy: VllmPolicy, prompt: tuple[int, ...], max_tokens: int) 
         return [chunk async for chunk in stream], bill
 
 
-async def _running(engine: EngineHttp) -> float:
+async def _running(engine: Fleet) -> float:
     values = _RUNNING.findall(await engine.text("/metrics"))
     if not values:
         raise unusable(engine.title, "does not tell vllm:num_requests_running at /metrics")

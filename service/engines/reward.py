@@ -7,10 +7,10 @@ from dataclasses import replace
 from reward_models.math_only import math_only
 from reward_models.protocol import Answer, AtTags, Classes, Critique, LastValue, NextToken, Reads, Request
 from service.engines.completion import put
-from service.engines.engine import EngineHttp
 from service.engines.failures import unusable
-from service.engines.http import EngineClient
+from service.engines.fleet import Fleet
 from service.engines.prompts import Prompts, TokenRefused
+from service.engines.readiness import any_ready
 from service.engines.readings.at_tags import read_at_tags
 from service.engines.readings.classes import read_classes
 from service.engines.readings.critique import read_critique
@@ -35,10 +35,11 @@ READINGS: Mapping[type[Request], Reading] = {
 
 
 class VllmScorer:
-    """Implements `ports.Scorer`. `client` is the engine's, see `engine_client`; `aclose` closes it."""
+    """Implements `ports.Scorer`; `aclose` closes the engine's connections."""
 
-    def __init__(self, settings: RewardSettings, client: EngineClient) -> None:
-        self._engine = EngineHttp("reward model", settings, client)
+    def __init__(self, settings: RewardSettings, engine: Fleet) -> None:
+        self._settings = settings
+        self._engine = engine
         self._prompts = Prompts(EngineTokenizer(self._engine, size=REMEMBERED_TEXTS))
         self._family = settings.family
         self._math_only = settings.math_only
@@ -84,18 +85,26 @@ class VllmScorer:
         except ValueError as cause:
             raise unusable(self._engine.title, f"did not tell all scores: {cause}") from cause
 
-    async def ready(self) -> None:
-        """Score one step for real; of a judge, write one token. Raises `EngineError` where that does not work."""
+    async def ready(self) -> tuple[str, ...]:
+        """Score one step for real, or write one token of a critique; return what is wrong with servers that cannot.
+
+        Raises `EngineError` where none can.
+        """
+        each = self._engine.each()
+        scorers = [self] if len(each) == 1 else [VllmScorer(self._settings, one) for one in each]
+        return await any_ready([scorer._score_one() for scorer in scorers])
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine."""
+        await self._engine.aclose()
+
+    async def _score_one(self) -> None:
         question, steps = "What is 1 + 1?", ["1 + 1 = 2"]
         first, *_ = await self._ready(question, steps, 0)
         if isinstance(first.request, Critique):
             await self._read(replace(first, generated=1), Bill())
         else:
             await self.score(question, steps, 0, Bill())
-
-    async def aclose(self) -> None:
-        """Close the connections to the engine."""
-        await self._engine.aclose()
 
     async def _open(self) -> int:
         if self._context is None:
@@ -136,7 +145,8 @@ class VllmScorer:
                 hint="Shorten the question or lower max_completion_tokens.",
                 param="messages",
             )
-        return requests
+        place = self._engine.place(question.encode(), *steps)
+        return requests if place is None else [replace(ready, place=place) for ready in requests]
 
     async def _read(self, ready: Ready, bill: Bill) -> Answer:
         return await READINGS[type(ready.request)](self._engine, ready, bill)

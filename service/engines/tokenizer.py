@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.engines.engine import EngineHttp
-from service.engines.failures import unusable
+from service.engines.failures import rubbish
+from service.engines.fleet import Fleet
 from service.errors import EngineError, InvalidRequest, MullError
 from service.search.ports import NO_VARIABLES
 
@@ -17,7 +17,7 @@ Messages = Sequence[dict[str, str]]
 class EngineTokenizer:
     """Texts and chats to token ids; the last `size` of them are remembered, and those who ask at once ask together."""
 
-    def __init__(self, engine: EngineHttp, *, size: int) -> None:
+    def __init__(self, engine: Fleet, *, size: int) -> None:
         self._engine = engine
         self._size = size
         self._known: OrderedDict[object, tuple[int, ...]] = OrderedDict()
@@ -48,7 +48,7 @@ class EngineTokenizer:
         answer = await self._engine.post("/detokenize", {"tokens": list(ids)})
         text = answer.get("prompt")
         if not isinstance(text, str):
-            raise unusable(self._engine.title, "did not detokenize")
+            raise rubbish(self._engine.title, "did not detokenize")
         return text
 
     async def _ids(
@@ -80,5 +80,5 @@ class EngineTokenizer:
     async def _ask(self, body: dict[str, Any], bad_request: type[MullError]) -> tuple[int, ...]:
         tokens = (await self._engine.post("/tokenize", body, bad_request=bad_request)).get("tokens")
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise unusable(self._engine.title, "did not tokenize")
+            raise rubbish(self._engine.title, "did not tokenize")
         return tuple(tokens)

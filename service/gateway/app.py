@@ -10,7 +10,10 @@ from fastapi import FastAPI
 from service.cache import ResultCache
 from service.doors.doors import Doors
 from service.errors import EngineUnavailable
+from service.flight_locks import FlightLocks
+from service.flights import Flights
 from service.gateway.access import Access, log_to_stderr
+from service.gateway.allowed import Allowed
 from service.gateway.doorkeeper import Doorkeeper, allow_origins
 from service.gateway.endpoints import endpoints
 from service.gateway.failures import handle_failures
@@ -21,6 +24,9 @@ from service.gateway.searching import Gateway
 from service.gateway.traces import trace_endpoints
 from service.gateway.workers import RayWorkers, Workers
 from service.metrics import Metrics
+from service.redis_allowance import GATEWAY_SHARE
+from service.redis_link import RedisLink
+from service.redis_metrics import RedisCollector
 from service.settings import Settings
 from service.settings_file import load_settings
 from service.trace_store import TraceStore
@@ -35,8 +41,12 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
     log_to_stderr()
     settings = settings or load_settings()
     workers = workers or RayWorkers(settings.ray.address)
-    traces = TraceStore(settings.redis)
-    gateway = Gateway(settings, workers, ResultCache(settings), Metrics(), Readiness(workers), traces, Doors(settings))
+    link = RedisLink(settings.redis)
+    traces = TraceStore(settings.redis, link)
+    cache, doors, metrics = ResultCache(settings, link), Doors(settings, link), Metrics()
+    flights = Flights(FlightLocks(link), settings.redis.max_value_bytes)
+    metrics.add(RedisCollector(link))
+    gateway = Gateway(settings, workers, cache, flights, metrics, Readiness(workers), traces, doors)
 
     responses = Responses(gateway)
 
@@ -47,9 +57,11 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
             yield
         connecting.cancel()
         await responses.aclose()
-        await gateway.cache.aclose()
-        await traces.aclose()
+        await flights.aclose()
+        if isinstance(workers, RayWorkers):
+            await workers.aclose()
         await gateway.doors.aclose()
+        await link.aclose()
 
     app = FastAPI(
         title="Mull",
@@ -67,6 +79,7 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
     app.add_middleware(Doorkeeper, doors=gateway.doors)
     if settings.doors.cors_origins:
         allow_origins(app, settings.doors.cors_origins)
+    app.add_middleware(Allowed, redis_s=GATEWAY_SHARE * settings.redis.timeout_ms / 1000)
     app.add_middleware(Access, metrics=gateway.metrics)
     app.openapi = describe(app)  # type: ignore[method-assign]
     handle_failures(app)

@@ -21,6 +21,7 @@ _FOR_PROBES = {"/healthz", "/readyz"}
 _EXPOSED = (
     "x-request-id",
     "x-mull-cache",
+    "age",
     "retry-after",
     *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
 )

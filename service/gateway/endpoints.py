@@ -8,13 +8,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.cache import Outcome
 from service.gateway.access import trace
 from service.gateway.body import read_json
+from service.gateway.cache_control import cache_wish
 from service.gateway.catalogue import Catalogue, asked, catalogue
 from service.gateway.chunks import ChatChunks, TextChunks
 from service.gateway.dry_run import PlanReply, plan_reply
 from service.gateway.failures import error_response
+from service.gateway.found import Found
 from service.gateway.models import ModelCard, ModelList, contexts, model_card, model_list
 from service.gateway.plan import plan
 from service.gateway.reply import (
@@ -46,8 +47,9 @@ def endpoints(gateway: Gateway) -> APIRouter:
     async def chat_completions(request: Request) -> Response:
         """Answer a chat by a search. OpenAI's `chat.completion` with Mull's own object `mull` beside it.
 
-        A repeated request is answered from the result cache (header `x-mull-cache: hit`, `mull.cached: true`);
-        `usage`, `mull.usage` and `mull.cost` then say what the answer once cost.
+        A repeated request is answered from the result cache (`x-mull-cache: hit`), one that is identical to another in
+        flight by that one's search (`coalesced`). `usage`, `mull.usage` and `mull.cost` say what the answer has cost,
+        `mull.spent` what of that this request has. `Cache-Control` says what of earlier requests may be used.
 
         With `stream: true` the answer comes as server-sent events: OpenAI's `chat.completion.chunk`s, then `[DONE]`.
         `mull.progress` says what is told of the search meanwhile; `mull` is in the last chunk. What fails after the
@@ -68,7 +70,8 @@ def endpoints(gateway: Gateway) -> APIRouter:
         """
         arrived = time.monotonic()
         settings = gateway.settings
-        planned = score_plan(await read_json(request, settings.gateway), settings)
+        wish = cache_wish(request.headers)
+        planned = wish.of_scores(score_plan(await read_json(request, settings.gateway), settings))
         found = await scores(gateway, planned, request, arrived)
         seconds = time.monotonic() - arrived
         body = score_list(found, planned.request, settings, trace_id=trace(request).id, seconds=seconds)
@@ -121,6 +124,7 @@ async def _complete(gateway: Gateway, request: Request, kind: type[Ask], shape: 
     arrived = time.monotonic()
     noted = trace(request)
     settings = gateway.settings
+    wish = cache_wish(request.headers)
     data = await read_json(request, settings.gateway)
     planned = plan(data, kind, settings)
     noted.strategy = planned.request.strategy.name
@@ -128,20 +132,16 @@ async def _complete(gateway: Gateway, request: Request, kind: type[Ask], shape: 
         return JSONResponse(plan_reply(planned, settings, gateway.pace).model_dump(mode="json"))
     streamed = stream_ask(data, kind, planned.request, settings)
 
-    def note(outcome: Outcome) -> dict[str, str]:
-        noted.cache = "off" if outcome == "error" else outcome
-        return {"x-mull-cache": noted.cache}
-
-    def body(result: SearchResult) -> ChatCompletion | TextCompletion:
-        seconds, cached = time.monotonic() - arrived, noted.cache == "hit"
-        mull = mull_reply(result, planned, settings, cached=cached, trace_id=noted.id, seconds=seconds)
-        return shape(result, mull, planned.name)
+    def body(found: Found) -> ChatCompletion | TextCompletion:
+        noted.cache, seconds = found.source, time.monotonic() - arrived
+        mull = mull_reply(found, planned, settings, trace_id=noted.id, seconds=seconds)
+        return shape(found.result, mull, planned.name)
 
     if streamed is None:
-        result, outcome = await answer(gateway, planned, request, arrived)
-        headers = note(outcome)
-        return JSONResponse(body(result).model_dump(mode="json"), headers=headers)
-    told, outcome = await answer_told(gateway, planned, streamed.interest, request, arrived)
+        found = await answer(gateway, planned, wish, request, arrived)
+        return JSONResponse(body(found).model_dump(mode="json"), headers=found.opening.headers)
+    opening, told = await answer_told(gateway, planned, wish, streamed.interest, request, arrived)
+    noted.cache = opening.source
     chunks = (ChatChunks if kind is ChatAsk else TextChunks)(noted.id, planned.name, streamed.include_usage)
     stream = AnswerStream(chunks, body, stepwise=planned.request.strategy.stepwise)
-    return EventStream(stream.of(told), note(outcome))
+    return EventStream(stream.of(told), opening.headers)

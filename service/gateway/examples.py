@@ -23,6 +23,8 @@ _MULL = {
     "warnings": [],
     "votes": [{"answer": "17", "key": "17", "weight": 2.1, "share": 0.75, "candidates": 3}],
     "cached": False,
+    "cache": "miss",
+    "spent": {"policy_tokens": 90, "reward_tokens": 104},
     "trace_id": "5d3c",
     "seconds": 0.412,
 }

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import MullError
 from service.gateway.access import ENDPOINTS, trace
-from service.gateway.searching import ClientGone
+from service.gateway.waiting import ClientGone
 
 CLIENT_GONE = 499
 """Nobody reads this status: it is for the log and the metrics (nginx's convention)."""

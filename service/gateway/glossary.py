@@ -40,6 +40,7 @@ MEANINGS: Mapping[str, str] = {
     "warnings": "What was asked for and could not be done as asked.",
     "votes": "The answers with their shares of all votes, most first.",
     "cached": "Whether an earlier request's result is repeated; in usage: tokens found in a prefix cache.",
+    "spent": "What of that this request has spent.",
     "policy": "Tokens of the policy model.",
     "reward": "Tokens of the reward model.",
     "kept": "Generated, and part of a returned choice.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from service.gateway.catalogue import CatalogueAsk
 from service.gateway.examples import ANSWERS, QUERIES, REQUESTS, STREAM
+from service.gateway.found import Source
 from service.gateway.glossary import meaning
 from service.gateway.reply import ErrorBody
 from service.gateway.responses_ask import UNSERVED_IN_RESPONSES, ResponsesAsk
@@ -73,6 +74,14 @@ _JOB_QUERY = [
         "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
     },
 ]
+_MEMORY = {
+    "name": "cache-control",
+    "in": "header",
+    "description": "`no-store`: nothing is read of what earlier requests have left, and nothing is kept. `no-cache`: "
+    "nothing is read. `max-age=N`: no answer is taken that was found more than N seconds ago.",
+    "schema": {"type": "string"},
+    "example": "no-cache",
+}
 _INTRODUCTION = """\
 
 Errors have one shape everywhere, OpenAI's. A path that is not listed here is a 404 and another method a 405 with
@@ -108,6 +117,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         examples = {name: {"value": value} for name, value in REQUESTS[path].items()}
         content = {"schema": reference(model.__name__), "examples": examples}
         paths[path]["post"]["requestBody"] = {"required": True, "content": {"application/json": content}}
+        paths[path]["post"]["parameters"] = [_MEMORY]
     for name, unserved in _UNSERVED.items():
         schemas[name]["properties"] |= _unserved(unserved, besides=schemas[name]["properties"])
     for field in ("strategy", "answer"):
@@ -218,9 +228,13 @@ def _headers(path: str, status: int) -> dict[str, Any]:
             "schema": text,
         }
     }
-    if path in _SEARCHES and status == HTTPStatus.OK:
-        cache = {"enum": ["hit", "miss", "off"]}
-        headers["x-mull-cache"] = {"description": "What the result cache said, if it was asked.", "schema": cache}
+    if path in _STREAMS and status == HTTPStatus.OK:
+        age = {"type": "integer", "minimum": 0}
+        headers["x-mull-cache"] = {
+            "description": "Where the answer comes from, as `mull.cache`; of a stream as far as it is known at first.",
+            "schema": {"enum": list(get_args(Source))},
+        }
+        headers["age"] = {"description": "Of a kept answer: seconds since it was found.", "schema": age}
     if path in _BODIES and status in (HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS):
         for what in ("requests", "tokens"):
             for part, meant in (("limit", "allowed"), ("remaining", "left"), ("reset", "the time until it is full")):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.gateway.found import Found, Source
 from service.gateway.logprobs import ChatLogprobs, TextLogprobs, chat_logprobs, text_logprobs
 from service.gateway.plan import Plan
 from service.gateway.price import cost
@@ -62,8 +63,21 @@ class MullUsage(Reply):
     reward: RewardUsage
 
 
+class Spent(Reply):
+    """What this request has spent: nothing on an answer that others have found, and not what they had left."""
+
+    policy_tokens: int = Field(description="Tokens that the policy generated for this request.")
+    reward_tokens: int = Field(description="Tokens submitted for scoring, or written by judges, for this request.")
+    cost: float | None = Field(
+        exclude_if=_absent, description="In the currency of the configured prices; absent without them."
+    )
+
+
 class MullReply(Reply):
-    """How the answer was found. `cached`: by an earlier request, which also spent what `usage` and `cost` say."""
+    """How the answer was found. `usage` and `cost` are what it has cost, whoever paid; `spent` is this request's part.
+
+    `cached`: it was kept from an earlier request.
+    """
 
     strategy: str
     answer: str | None = Field(description="The first choice's answer, as it was written.")
@@ -85,6 +99,11 @@ class MullReply(Reply):
         exclude_if=_absent, description='The records of the search, in order, with `"include": ["trace"]`.'
     )
     cached: bool
+    cache: Source = Field(
+        description="`hit`: kept from an earlier request. `coalesced`: found by an identical one that was in flight. "
+        "`extended`: searched, from what earlier ones have left. `miss`: searched. `off`: searched, without a cache."
+    )
+    spent: Spent
     trace_id: str = Field(description="The request's id, also in the header x-request-id and in the logs.")
     seconds: float = Field(description="From the request's arrival at the gateway to its answer.")
 
@@ -191,10 +210,9 @@ def text_completion(result: SearchResult, mull: MullReply, model: str) -> TextCo
     )
 
 
-def mull_reply(
-    result: SearchResult, plan: Plan, settings: Settings, *, cached: bool, trace_id: str, seconds: float
-) -> MullReply:
+def mull_reply(found: Found, plan: Plan, settings: Settings, *, trace_id: str, seconds: float) -> MullReply:
     """Return what Mull adds to OpenAI's body."""
+    result, spent = found.result, found.spent
     return MullReply(
         strategy=plan.request.strategy.name,
         answer=result.choices[0].answer,
@@ -206,7 +224,13 @@ def mull_reply(
         votes=result.votes,
         candidates=result.candidates if plan.show_candidates else None,
         trace=result.trace,
-        cached=cached,
+        cached=found.source == "hit",
+        cache=found.source,
+        spent=Spent(
+            policy_tokens=spent.policy.kept + spent.policy.discarded,
+            reward_tokens=spent.reward.submitted + spent.reward.generated,
+            cost=cost(spent, plan.request.model, settings),
+        ),
         trace_id=trace_id,
         seconds=round(seconds, 3),
     )

@@ -17,6 +17,7 @@ from service.errors import InvalidRequest, UnknownResponse
 from service.gateway.access import trace
 from service.gateway.admitted import admitted
 from service.gateway.body import read_json
+from service.gateway.cache_control import CacheWish, cache_wish
 from service.gateway.plan import Plan
 from service.gateway.reply import mull_reply
 from service.gateway.responses_ask import ResponsesAsk, response_plan, responses_ask
@@ -64,13 +65,14 @@ class Responses:
             to is written once. With `stream: true` its events come as server-sent events.
             """
             arrived = time.monotonic()
+            wish = cache_wish(request.headers)
             data = await read_json(request, self._gateway.settings.gateway)
             ask = responses_ask(data)
             plan = response_plan(ask, self._gateway.settings)
             trace(request).strategy = plan.request.strategy.name
             if not ask.background:
-                return await self._answer(ask, plan, request, arrived)
-            response = await self._begin(data, ask, plan, request)
+                return await self._answer(ask, plan, wish, request, arrived)
+            response = await self._begin(data, ask, plan, wish, request)
             if ask.stream:
                 return EventStream(self._events(response.id, 0), {})
             return JSONResponse(response.model_dump(mode="json"))
@@ -105,23 +107,26 @@ class Responses:
 
         return router
 
-    async def _answer(self, ask: ResponsesAsk, plan: Plan, request: Request, arrived: float) -> Response:
+    async def _answer(
+        self, ask: ResponsesAsk, plan: Plan, wish: CacheWish, request: Request, arrived: float
+    ) -> Response:
         noted, settings = trace(request), self._gateway.settings
-        result, outcome = await answer(self._gateway, plan, request, arrived)
-        noted.cache = "off" if outcome == "error" else outcome
-        seconds, cached = time.monotonic() - arrived, outcome == "hit"
-        mull = mull_reply(result, plan, settings, cached=cached, trace_id=noted.id, seconds=seconds)
-        response = answered(begun(ask, _new_id(), "in_progress"), result, mull)
-        return JSONResponse(response.model_dump(mode="json"), headers={"x-mull-cache": noted.cache})
+        found = await answer(self._gateway, plan, wish, request, arrived)
+        noted.cache, seconds = found.source, time.monotonic() - arrived
+        mull = mull_reply(found, plan, settings, trace_id=noted.id, seconds=seconds)
+        response = answered(begun(ask, _new_id(), "in_progress"), found.result, mull)
+        return JSONResponse(response.model_dump(mode="json"), headers=found.opening.headers)
 
-    async def _begin(self, data: dict[str, Any], ask: ResponsesAsk, plan: Plan, request: Request) -> ResponseReply:
+    async def _begin(
+        self, data: dict[str, Any], ask: ResponsesAsk, plan: Plan, wish: CacheWish, request: Request
+    ) -> ResponseReply:
         noted = trace(request)
         # A key that has used up its quota is told so now; what the search needs is set aside when it begins.
         async with admitted(self._gateway.doors, request, plan.request, plan.deadline_s):
             pass
         response = begun(ask, _new_id(), "queued")
-        kept = JobAsk(body=data, trace_id=noted.id, arrived=time.time())
-        whole = kept.model_dump_json(), response.model_dump_json()
+        kept = JobAsk(body=data, wish=wish, trace_id=noted.id, arrived=time.time())
+        whole = kept.model_dump_json(exclude_defaults=True), response.model_dump_json()
         await self._store.create(response.id, *whole, noted.caller or "", texts(opening(response)))
         self._runner.wake()
         return response

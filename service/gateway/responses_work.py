@@ -11,6 +11,8 @@ from starlette.requests import Request
 
 from service.errors import InvalidApiKey, JobsUnavailable, MullError, NoAnswer, Overloaded, QuotaExceeded
 from service.gateway.access import Trace
+from service.gateway.cache_control import CacheWish
+from service.gateway.found import Found
 from service.gateway.plan import Plan
 from service.gateway.reply import mull_reply
 from service.gateway.responses_ask import ResponsesAsk, response_plan, responses_ask
@@ -21,7 +23,6 @@ from service.gateway.streaming import line_of
 from service.jobs.runner import Again
 from service.jobs.store import Ended, Ending, JobStore, Lease
 from service.search.progress import Interest, Progress
-from service.search.request import SearchResult
 
 MOST_ATTEMPTS = 4
 """A job that was begun so often and never ended is given up: it may be what its gateways die of."""
@@ -36,10 +37,11 @@ _log = logging.getLogger("mull.jobs")
 
 
 class JobAsk(BaseModel):
-    """What is kept of a request: its body, its id, and when it came (seconds since 1970)."""
+    """What is kept of a request: its body, what it said of memory, its id, and when it came (seconds since 1970)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     body: dict[str, Any]
+    wish: CacheWish = CacheWish()
     trace_id: str
     arrived: float
 
@@ -87,21 +89,19 @@ class JobWork:
         said = "".join(event["delta"] for event in told if event["type"] == LINE)
         lines = _Lines(self._store, lease, begun, said)
         request = self._request(lease.owner, kept.trace_id)
-        result, cached = await self._search(request, ask, plan, lines)
+        found = await self._search(request, ask, plan, kept.wish, lines)
         seconds = time.time() - kept.arrived
-        mull = mull_reply(result, plan, settings, cached=cached, trace_id=kept.trace_id, seconds=seconds)
-        return answered(begun, result, mull, lines.text)
+        mull = mull_reply(found, plan, settings, trace_id=kept.trace_id, seconds=seconds)
+        return answered(begun, found.result, mull, lines.text)
 
-    async def _search(
-        self, request: Request, ask: ResponsesAsk, plan: Plan, lines: "_Lines"
-    ) -> tuple[SearchResult, bool]:
+    async def _search(self, request: Request, ask: ResponsesAsk, plan: Plan, wish: CacheWish, lines: "_Lines") -> Found:
         strategy = plan.request.strategy
         interest = Interest(standing=True) if ask.reasoning.summary and strategy.candidates > 1 else None
-        told, outcome = await answer_told(self._gateway, plan, interest, request, time.monotonic())
+        _, told = await answer_told(self._gateway, plan, wish, interest, request, time.monotonic())
         async with aclosing(told):
             async for item in told:
                 if not isinstance(item, Progress):
-                    return item, outcome == "hit"
+                    return item
                 if item.standing is not None:
                     await lines.tell(f"{line_of(item.standing, stepwise=strategy.stepwise)}\n")
         raise MullError("The search ended without a result.")

@@ -1,24 +1,27 @@
 """One request on its way: doors, cache, workers, cache. It ends at its deadline, and when its client goes away."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import cast
 
 from starlette.requests import Request
-from starlette.types import Receive
 
 from service.cache import Outcome, ResultCache
 from service.doors.doors import Doors, Ticket
-from service.errors import NoAnswer
+from service.errors import MullError
+from service.flights import Flights
 from service.gateway.access import trace
 from service.gateway.admitted import admitted
+from service.gateway.cache_control import CacheWish
+from service.gateway.found import Found, Opening, Source, spent_now
 from service.gateway.pace import Pace
 from service.gateway.plan import Plan
 from service.gateway.readiness import Readiness
 from service.gateway.score_ask import ScorePlan
+from service.gateway.waiting import in_time, unless_gone
 from service.gateway.workers import Workers
 from service.metrics import Metrics
 from service.search.progress import Interest, Progress
@@ -26,11 +29,6 @@ from service.search.request import SearchResult
 from service.search.score_request import ScoreResult
 from service.settings import Settings
 from service.trace_store import TraceStore
-
-GRACE_S = 1.0
-"""How much longer than the deadline the gateway waits for a worker to hand over its best answer so far."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,7 @@ class Gateway:
     settings: Settings
     workers: Workers
     cache: ResultCache
+    flights: Flights
     metrics: Metrics
     readiness: Readiness
     traces: TraceStore
@@ -47,95 +46,133 @@ class Gateway:
     pace: Pace = field(default_factory=Pace)
 
 
-class ClientGone(Exception):
-    """The client closed its connection before there was an answer; its search has been stopped."""
-
-
-async def answer(gateway: Gateway, plan: Plan, request: Request, arrived: float) -> tuple[SearchResult, Outcome]:
-    """Return the result for `plan`, from the cache or by a search, and what the cache said.
+async def answer(gateway: Gateway, plan: Plan, wish: CacheWish, request: Request, arrived: float) -> Found:
+    """Return what is found for `plan`: kept, by an identical request that is in flight, or by a search.
 
     `arrived` is the request's arrival on `time.monotonic`'s clock: the deadline counts from there. Raises
     `ClientGone`, `NoAnswer` at the deadline, and what `Doors.admit`, `Ticket.turn` and `Workers.search` raise.
     """
-    async with admitted(gateway.doors, request, plan.request, plan.deadline_s) as ticket:
-        result, outcome = await _remembered(gateway, plan, request)
-        if result is not None:
-            return result, outcome
 
-        with gateway.metrics.searches_in_flight.track_inprogress():
-            result = await _unless_gone(request.receive, _searched(gateway, plan, ticket, arrived))
-        ticket.settle(result.usage)
-        await _found(gateway, plan, request, result)
-        return result, outcome
+    async def last() -> Found:
+        _, told = await answer_told(gateway, plan, wish, None, request, arrived)
+        async with aclosing(told):
+            async for item in told:
+                if isinstance(item, Found):
+                    return item
+        raise MullError("The search ended without a result.")
+
+    return await unless_gone(request.receive, last())
 
 
 async def answer_told(
-    gateway: Gateway, plan: Plan, interest: Interest | None, request: Request, arrived: float
-) -> tuple[AsyncGenerator[Progress | SearchResult, None], Outcome]:
-    """Return how the search for `plan` goes, with the result at last, and what the cache said.
+    gateway: Gateway, plan: Plan, wish: CacheWish, interest: Interest | None, request: Request, arrived: float
+) -> tuple[Opening, AsyncGenerator[Progress | Found, None]]:
+    """Return what is known before there is an answer, and how the search for `plan` goes, at last with what is found.
 
-    Without an `interest`, and from the cache, the result is all. The search begins when the generator is read; closing
-    that, or cancelling the task that reads it, stops the search. It raises what `answer` does, but for `ClientGone`.
+    What is found is all without an `interest`, and where the search is another request's. Closing the generator, or
+    cancelling the task that reads it, stops the search if nobody else waits for it. Raises what `answer` does, but for
+    `ClientGone`: until the request is let in at once, later in the generator.
     """
-    result, outcome = await _remembered(gateway, plan, request)
-    if result is not None:
-        return _only(gateway, plan, request, result), outcome
-    return _watched(gateway, plan, interest, request, arrived), outcome
+    told = _told(gateway, wish.of(plan), wish, interest, request, arrived)
+    opening = cast(Opening, await anext(told))
+    return opening, cast(AsyncGenerator[Progress | Found, None], told)
 
 
-async def _only(
-    gateway: Gateway, plan: Plan, request: Request, result: SearchResult
-) -> AsyncGenerator[Progress | SearchResult, None]:
-    async with admitted(gateway.doors, request, plan.request, plan.deadline_s):
-        yield result
-
-
-async def _watched(
-    gateway: Gateway, plan: Plan, interest: Interest | None, request: Request, arrived: float
-) -> AsyncGenerator[Progress | SearchResult, None]:
+async def _told(
+    gateway: Gateway, plan: Plan, wish: CacheWish, interest: Interest | None, request: Request, arrived: float
+) -> AsyncGenerator[Opening | Progress | Found, None]:
+    """Give the opening, any progress, and at last what is found."""
     async with admitted(gateway.doors, request, plan.request, plan.deadline_s) as ticket:
+        kept, outcome = await gateway.cache.get(plan.request, wish.max_age_s)
+        counted: Outcome | Source = outcome
+        try:
+            if kept is not None:
+                found = Found(kept.result, "hit", int(kept.age_s))
+                await _keep_trace(gateway, request, kept.result)
+                yield found.opening
+                yield found
+                return
+            source: Source = "miss" if outcome == "miss" else "off"
+            if wish.max_age_s is not None:
+                # How old the parts are that earlier searches have left, nobody knows.
+                plan = CacheWish("renew").of(plan)
+            making = Making(gateway, plan, ticket, interest, arrived)
+            async with gateway.flights.boarded(_flight(gateway, plan), making) as seat:
+                seat.landed.add_done_callback(lambda _: making.news.set())
+                yield Opening(source if await seat.leads() else "coalesced")
+                while making.told or not seat.landed.done():
+                    if making.told:
+                        yield making.told.popleft()
+                        continue
+                    making.news.clear()
+                    await in_time(lambda _: making.news.wait(), plan.deadline_s, arrived)
+                result, own = seat.landed.result()
+            if not own:
+                source = counted = "coalesced"
+            elif result.continued is not None:
+                source = counted = "extended"
+            await _keep_trace(gateway, request, result)
+            yield Found(result, source)
+        finally:
+            gateway.metrics.cache_requests.labels(counted).inc()
+
+
+class Making:
+    """Implements `flights.Search`: one request's own search, on its own ticket."""
+
+    def __init__(self, gateway: Gateway, plan: Plan, ticket: Ticket, interest: Interest | None, arrived: float) -> None:
+        self.told: deque[Progress] = deque()
+        """How the search goes, as far as nobody has read it yet: no more than one search has to tell."""
+        self.news = asyncio.Event()
+        self._gateway = gateway
+        self._plan = plan
+        self._ticket = ticket
+        self._interest = interest
+        self._arrived = arrived
+
+    @property
+    def began(self) -> bool:
+        """Whether it has had its turn."""
+        return self._ticket.began
+
+    async def __call__(self) -> SearchResult:
+        """Wait for the search's turn, make it, count it, and keep its result."""
+        gateway, plan = self._gateway, self._plan
         with gateway.metrics.searches_in_flight.track_inprogress():
-            if interest is None:
-                result = await _searched(gateway, plan, ticket, arrived)
-            else:
-                waited = time.monotonic() - arrived
-                async with (
-                    ticket.turn(max(0.0, plan.deadline_s - waited)) as left,
-                    aclosing(gateway.workers.watch(plan.request, left, interest)) as told,
-                ):
-                    while isinstance(item := await _in_time(lambda _: anext(told), plan.deadline_s, arrived), Progress):
-                        yield item
-                result = item
-        ticket.settle(result.usage)
-        await _found(gateway, plan, request, result)
-        yield result
+            result = await in_time(self._search, plan.deadline_s, self._arrived)
+        spent = spent_now(result)
+        self._ticket.settle(spent)
+        gateway.metrics.searched(plan.request.strategy.name, result, spent)
+        if result.continued is None:
+            gateway.pace.note(plan.request, result)
+        await gateway.cache.put(plan.request, result)
+        return result
+
+    async def known(self) -> SearchResult | None:
+        """Return what the cache has got meanwhile."""
+        kept, _ = await self._gateway.cache.get(self._plan.request)
+        return None if kept is None else kept.result
+
+    async def _search(self, left_s: float) -> SearchResult:
+        workers, request = self._gateway.workers, self._plan.request
+        async with self._ticket.turn(left_s) as still_left:
+            if self._interest is None:
+                return await workers.search(request, still_left)
+            async with aclosing(workers.watch(request, still_left, self._interest)) as told:
+                async for item in told:
+                    if not isinstance(item, Progress):
+                        return item
+                    self.told.append(item)
+                    self.news.set()
+        raise MullError("The search ended without a result.")
 
 
-async def _searched(gateway: Gateway, plan: Plan, ticket: Ticket, arrived: float) -> SearchResult:
-    """Wait for the search's turn, and make it."""
-
-    async def search(left: float) -> SearchResult:
-        async with ticket.turn(left) as still_left:
-            return await gateway.workers.search(plan.request, still_left)
-
-    return await _in_time(search, plan.deadline_s, arrived)
-
-
-async def _remembered(gateway: Gateway, plan: Plan, request: Request) -> tuple[SearchResult | None, Outcome]:
-    """Return the cached result for `plan`, if there is one, and what the cache said."""
-    result, outcome = await gateway.cache.get(plan.request)
-    gateway.metrics.cache_requests.labels(outcome).inc()
-    if result is not None:
-        await _keep_trace(gateway, request, result)
-    return result, outcome
-
-
-async def _found(gateway: Gateway, plan: Plan, request: Request, result: SearchResult) -> None:
-    """Count a search that was made, and keep its result."""
-    gateway.metrics.searched(plan.request.strategy.name, result)
-    gateway.pace.note(plan.request, result)
-    await gateway.cache.put(plan.request, result)
-    await _keep_trace(gateway, request, result)
+def _flight(gateway: Gateway, plan: Plan) -> str | None:
+    """Return what identical requests have in common; `None` where nothing is to be shared."""
+    request = plan.request
+    if request.memory != "use":
+        return None
+    return f"{gateway.cache.key(request)}:{plan.deadline_s:g}:{request.budget.parallel}"
 
 
 async def _keep_trace(gateway: Gateway, request: Request, result: SearchResult) -> None:
@@ -153,42 +190,7 @@ async def scores(gateway: Gateway, plan: ScorePlan, request: Request, arrived: f
             async with ticket.turn(left) as still_left:
                 return await gateway.workers.score(plan.request, still_left)
 
-        result = await _unless_gone(request.receive, _in_time(score, plan.deadline_s, arrived))
+        result = await unless_gone(request.receive, in_time(score, plan.deadline_s, arrived))
         ticket.settle(result.usage)
         gateway.metrics.scored(result.usage)
         return result
-
-
-async def _in_time(ask: Callable[[float], Awaitable[T]], deadline_s: float, arrived: float) -> T:
-    """Return what `ask` returns, which is told how many seconds are left."""
-    left = max(0.0, deadline_s - (time.monotonic() - arrived))
-    try:
-        async with asyncio.timeout(left + GRACE_S):
-            return await ask(left)
-    except TimeoutError:
-        raise NoAnswer(
-            f"The deadline of {deadline_s:g} s passed before the workers answered.",
-            hint="Raise mull.budget.deadline_ms, or ask for less.",
-            param="mull.budget.deadline_ms",
-        ) from None
-
-
-async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; cancel it and raise `ClientGone` when the client disconnects first."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(disconnected(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return when the client has closed its connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import MullError
 from service.gateway.access import trace
-from service.gateway.searching import ClientGone, disconnected
+from service.gateway.waiting import ClientGone, disconnected
 
 HEARTBEAT_S = 5.0
 """Longest silence: then a comment is sent, which clients skip, so that proxies keep the connection open."""

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 from service.gateway.chunks import ChatChunks, Chunk, TextChunks
+from service.gateway.found import Found
 from service.gateway.reply import ChatChoice, ChatCompletion, TextChoice, TextCompletion
 from service.search.progress import Progress, Standing
-from service.search.request import SearchResult
 
 REASONING_PACE_S = 0.5
 """Shortest time between two lines of progress: they are for people to read."""
@@ -16,14 +16,14 @@ REASONING_PACE_S = 0.5
 class AnswerStream:
     """Makes the chunks of one answer.
 
-    `body` gives a result the shape that it has when it is not streamed. `stepwise`: the search grows a tree, and has no
-    fixed number of candidates.
+    `body` gives what is found the shape that it has when it is not streamed. `stepwise`: the search grows a tree, and
+    has no fixed number of candidates.
     """
 
     def __init__(
         self,
         chunks: ChatChunks,
-        body: Callable[[SearchResult], ChatCompletion | TextCompletion],
+        body: Callable[[Found], ChatCompletion | TextCompletion],
         *,
         stepwise: bool,
     ) -> None:
@@ -36,7 +36,7 @@ class AnswerStream:
         self._unsent_line = ""
         self._line_due = 0.0
 
-    async def of(self, told: AsyncGenerator[Progress | SearchResult, None]) -> AsyncGenerator[Chunk, None]:
+    async def of(self, told: AsyncGenerator[Progress | Found, None]) -> AsyncGenerator[Chunk, None]:
         """Return the chunks for what is told of a search; closing them closes it."""
         async with aclosing(told):
             async for item in told:

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from service.errors import JobsUnavailable
+from service.jobs.scripts import FORMAT
 from service.jobs.store import Ending, JobStore, Lease
+from service.jobs.unreadable import MISTAKE, OTHER_VERSION, unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,24 @@ class Runner:
 
     async def _do(self, lease: Lease) -> None:
         try:
-            await self._end(lease, await self._work(lease))
+            await self._end(lease, await self._outcome(lease))
         except JobsUnavailable as error:
             # The lease runs out, and the job is done again.
             _log.warning("job %s: %s", lease.id, error.message)
         except Exception:
             _log.exception("job %s failed", lease.id)
+
+    async def _outcome(self, lease: Lease) -> Ending | Again:
+        if lease.format != FORMAT:
+            return unreadable(lease, OTHER_VERSION)
+        try:
+            return await self._work(lease)
+        except JobsUnavailable:
+            raise
+        except Exception:
+            # Work that is begun tells of its own mistakes: this was one in reading what is to be done.
+            _log.exception("job %s cannot be read", lease.id)
+            return unreadable(lease, MISTAKE)
 
     async def _end(self, lease: Lease, outcome: Ending | Again) -> None:
         """Write an outcome down, however long Redis takes: what was found is not thrown away."""

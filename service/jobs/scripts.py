@@ -1,13 +1,16 @@
 """The steps of a job's life as Lua scripts: each happens wholly or not at all, by the clock of Redis.
 
-A job is a hash (`status`, `ask`, `reply`, `owner`, `attempts`, `token`) and a list of events. `due` is one sorted set
-of all jobs that are not over, by the time from which they may be taken up: since they were made, or when the lease of
-the runner that has them runs out. Only what is over has a time to live: a server short of memory, told to evict what
-has one (`volatile-lru`), keeps every job that somebody waits for.
+A job is a hash (`status`, `ask`, `reply`, `owner`, `format`, `attempts`, `token`) and a list of events. `due` is one
+sorted set of all jobs that are not over, by the time from which they may be taken up: since they were made, or when the
+lease of the runner that has them runs out. Only what is over has a time to live: a server short of memory, told to
+evict what has one (`volatile-lru`), keeps every job that somebody waits for.
 """
 
 PREFIX = "mull:job:"
 DUE = "mull:jobs:due"
+
+FORMAT = "1"
+"""Raised whenever older gateways could not do what newer ones have kept, or the other way round."""
 
 _NOW = """
 local time = redis.call('TIME')
@@ -17,11 +20,12 @@ _HELD = "redis.call('HGET', job, 'token') == token and redis.call('HGET', job, '
 
 CREATE = (
     _NOW
-    + """
+    + f"""
 local due, job, events = KEYS[1], KEYS[2], KEYS[3]
 local id, most = ARGV[1], tonumber(ARGV[2])
 if redis.call('ZCARD', due) >= most then return 0 end
-redis.call('HSET', job, 'status', 'queued', 'ask', ARGV[3], 'reply', ARGV[4], 'owner', ARGV[5], 'attempts', 0)
+redis.call('HSET', job, 'status', 'queued', 'format', '{FORMAT}', 'attempts', 0)
+redis.call('HSET', job, 'ask', ARGV[3], 'reply', ARGV[4], 'owner', ARGV[5])
 for i = 6, #ARGV do redis.call('RPUSH', events, ARGV[i]) end
 redis.call('ZADD', due, now, id)
 return 1
@@ -43,8 +47,8 @@ while true do
     local attempts = redis.call('HINCRBY', job, 'attempts', 1)
     redis.call('HSET', job, 'status', 'in_progress', 'token', token)
     redis.call('ZADD', due, now + lease, id)
-    local kept = redis.call('HMGET', job, 'ask', 'reply', 'owner')
-    return {{id, kept[1], kept[2], kept[3], attempts}}
+    local kept = redis.call('HMGET', job, 'ask', 'reply', 'owner', 'format')
+    return {{id, kept[1], kept[2], kept[3], kept[4] or '{FORMAT}', attempts}}
   end
   redis.call('ZREM', due, id)
 end
@@ -72,7 +76,7 @@ RELEASE = (
     + f"""
 local due, job, id, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 if not ({_HELD}) then return 0 end
-redis.call('HINCRBY', job, 'attempts', -tonumber(ARGV[4]))
+redis.call('HINCRBY', job, 'attempts', 0 - tonumber(ARGV[4]))
 redis.call('HDEL', job, 'token')
 redis.call('ZADD', due, now + tonumber(ARGV[3]), id)
 return 1

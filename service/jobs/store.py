@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from service.errors import JobsUnavailable, Overloaded
 from service.jobs import scripts
+from service.redis_client import redis_client
 from service.settings import JobSettings, Settings
 
 Ended = Literal["completed", "incomplete", "failed", "cancelled"]
@@ -41,7 +39,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A job that its holder is to do: `attempt` 1 is the first."""
+    """A job that its holder is to do: `attempt` 1 is the first. `format`: how it is kept, see `scripts.FORMAT`."""
 
     id: str
     token: str
@@ -49,6 +47,7 @@ class Lease:
     reply: str
     owner: str
     attempt: int
+    format: str = scripts.FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class JobStore:
 
     def __init__(self, settings: Settings) -> None:
         """`settings.redis.url` missing or `enabled: false` makes a store that is always unavailable."""
-        self._redis = _client(settings)
+        self._redis = redis_client(settings.redis, text=True)
         self._settings: JobSettings = settings.jobs
         self._turns = asyncio.Semaphore(_CONNECTIONS)
 
@@ -115,8 +114,8 @@ class JobStore:
         found = await self._run(scripts.TAKE, [scripts.DUE], [token, self._settings.lease_s])
         if not found:
             return None
-        id, ask, reply, owner, attempt = found
-        return Lease(id, token, ask, reply, owner, int(attempt))
+        id, ask, reply, owner, format, attempt = found
+        return Lease(id, token, ask or "", reply or "", owner or "", int(attempt), format)
 
     async def renew(self, leases: Sequence[Lease]) -> set[str]:
         """Hold leases for longer; return the names of the jobs that are this holder's no more."""
@@ -194,19 +193,3 @@ class JobStore:
 
 def _keys(id: str) -> list[str]:
     return [f"{scripts.PREFIX}{id}", f"{scripts.PREFIX}{id}:events"]
-
-
-def _client(settings: Settings) -> Redis | None:
-    if not settings.redis.enabled or settings.redis.url is None:
-        return None
-    pool = ConnectionPool.from_url(
-        settings.redis.url.get_secret_value(),
-        # Time is kept here, not by the library.
-        socket_timeout=None,
-        socket_connect_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        protocol=2,
-        decode_responses=True,
-    )
-    return Redis.from_pool(pool)

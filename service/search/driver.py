@@ -3,17 +3,19 @@
 import asyncio
 from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from service.errors import QuestionTooLong
 from service.search.ledger import Account, BudgetExhausted
 from service.search.memo import ScoreMemo
 from service.search.past import NOTHING, Past
+from service.search.pooling import Kept, Pooling
 from service.search.ports import AnswerReader, Bill, Policy, Scorer, TokenLogprobs
 from service.search.scoring import StepScores, charge
 from service.search.slots import Slots
-from service.search.streams import Stream, Streams
+from service.search.stream import Stream
+from service.search.streams import Streams
 from service.search.tasks import Tasks
 from service.search.terms import Terms
 from service.search.trace import Grown, Judged, Record, Stopped, Told, Wished
@@ -56,7 +58,8 @@ class Driver:
 
     What it spends is in `counter`, and what happened in `records`, also after an error; `unscorable` has the candidates
     that are too long for the reward model's context, with what it said. On every way out each engine request has ended.
-    `past` is what an earlier run has left: it is told again first, and not paid for again. `watch` looks on.
+    `past` is what an earlier run has left: it is told again first, and not paid for again. `pooling` has the samples of
+    others, each paid for no sooner than it is taken up. `watch` looks on.
     """
 
     def __init__(
@@ -68,15 +71,17 @@ class Driver:
         policy_account: Account,
         reward_account: Account,
         past: Past = NOTHING,
+        pooling: Pooling | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.counter = Counter(question=len(terms.prompt))
         self.records: list[Record] = []
         self.unscorable: dict[Path, QuestionTooLong] = {}
         self._strategy = strategy
+        self._pooling = pooling or Pooling(None, max_tokens=terms.max_tokens, resumes=False)
         self._watch = watch
         if watch is not None:
-            watch.begin(strategy, self.counter)
+            watch.begin(strategy, self.counter, policy_account, reward_account)
         self._deadline = terms.deadline
         self._begun = asyncio.get_running_loop().time()
         self._inbox: asyncio.Queue[Event | Exception | None] = asyncio.Queue()  # None: more can be started
@@ -96,9 +101,11 @@ class Driver:
             engines.policy_slots.share(),
             policy_account,
             past,
+            self._pooling,
             tell=self._inbox.put_nowait,
             spawn=lambda work: self._tasks.spawn(self._report(work)),
             paid=self._grown,
+            known=self._known,
             room=lambda: self._inbox.put_nowait(None),
             wrote=watch.wrote if watch is not None else None,
         )
@@ -131,7 +138,10 @@ class Driver:
                 raise
             reason = "deadline"
         finally:
-            await self._tasks.close(self._deadline)
+            try:
+                await self._tasks.close(self._deadline)
+            finally:
+                self._pooling.close()
         self.records.append(Stopped(self._now(), reason))
         return reason
 
@@ -225,10 +235,15 @@ class Driver:
         record = Grown(self._now(), node, text, stream.token_ids, stream.finish_reason, stream.bill)
         self.counter.grown(node, stream.bill)
         self.records.append(record)
+        self._pooling.grew(record)
 
     def _judged(self, bill: Bill, remembered: int) -> None:
         self.counter.judged(bill, remembered)
         self.records.append(Judged(self._now(), bill, remembered=remembered))
+
+    def _known(self, sample: Kept) -> None:
+        for request in sample.requests:
+            self._pay(replace(request, at=self._now()))
 
     def _pay(self, record: Grown | Judged) -> None:
         """Take over what an earlier run has paid."""

@@ -1,6 +1,7 @@
 """Budgets kept by reservation: nothing is asked of an engine before its worst case has been set aside."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from service.search.ports import Bill
 
@@ -17,13 +18,14 @@ class BudgetExhausted(Exception):
 class Account:
     """Tokens of one kind: `limit` (`None`: unlimited), `spent`, and `reserved` by what is in flight.
 
-    Invariant: spent + reserved ≤ limit, at every moment.
+    Invariant: spent + reserved ≤ limit, at every moment. `changed` is called when something is reserved or settled.
     """
 
     name: str
     limit: int | None
     spent: int = 0
     reserved: int = 0
+    changed: Callable[[], None] | None = field(default=None, repr=False)
 
     @property
     def free(self) -> int | None:
@@ -40,6 +42,8 @@ class Account:
         if not self.fits(tokens):
             raise BudgetExhausted(self.name)
         self.reserved += tokens
+        if self.changed is not None:
+            self.changed()
         return Reservation(self, tokens)
 
 
@@ -61,3 +65,5 @@ class Reservation:
         self.account.spent += spent
         if forgo:
             self.account.reserved += max(0, self.tokens - spent)
+        if self.account.changed is not None:
+            self.account.changed()

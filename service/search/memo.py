@@ -47,6 +47,10 @@ class ScoreMemo:
         self._scores: dict[Key, float] = {}  # the one that was used longest ago is the first
         self._asked: dict[Key, Future[Told]] = {}
 
+    def afresh(self) -> "ScoreMemo":
+        """Return a memory that knows nothing that is known here; what it is told is kept here too."""
+        return ScoreMemo(self._size, _KeptIn(self))
+
     def get(self, key: Key) -> float | None:
         """Return a score that is at hand."""
         score = self._scores.pop(key, None)
@@ -77,17 +81,38 @@ class ScoreMemo:
             self._asked[key] = get_running_loop().create_future()
 
     def _end(self, keys: Sequence[Key], scores: Mapping[Key, float], error: EngineError | None) -> None:
+        self._add(scores)
+        for key in keys:
+            self._asked.pop(key).set_result(scores.get(key, error))
+
+    def _add(self, scores: Mapping[Key, float]) -> None:
         self._keep(scores)
         if self._store is not None and scores:
             self._store.put(scores)
-        for key in keys:
-            self._asked.pop(key).set_result(scores.get(key, error))
+
+    def _replace(self, scores: Mapping[Key, float]) -> None:
+        for key in scores:
+            self._scores.pop(key, None)
+        self._add(scores)
 
     def _keep(self, scores: Mapping[Key, float]) -> None:
         for key, score in scores.items():
             self._scores[key] = self._scores.pop(key, score)
         while len(self._scores) > self._size:
             del self._scores[next(iter(self._scores))]
+
+
+class _KeptIn:
+    """A `ScoreStore` that tells nothing and keeps all in a `ScoreMemo`, in place of what that knows."""
+
+    def __init__(self, memo: ScoreMemo) -> None:
+        self._memo = memo
+
+    async def get(self, keys: Sequence[Key]) -> Mapping[Key, float]:
+        return {}
+
+    def put(self, scores: Mapping[Key, float]) -> None:
+        self._memo._replace(scores)
 
 
 class Claim:

@@ -1,6 +1,6 @@
 """What the driver needs from the outside: a policy, a scorer, a judge of answers."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -91,6 +91,17 @@ class Bill:
     unread: Chunk | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request stands in the tree of one question: requests whose `trail` begins alike share a prompt's begin.
+
+    `question` is a digest, the same in every process that asks the question.
+    """
+
+    question: bytes
+    trail: tuple[Hashable, ...]
+
+
 class Policy(Protocol):
     """A policy model behind an engine.
 
@@ -120,6 +131,7 @@ class Policy(Protocol):
         bill: Bill,
         eager: bool = True,
         stop_at_step: bool = False,
+        place: Place | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         """Continue `prompt`.
 
@@ -130,6 +142,10 @@ class Policy(Protocol):
         `stop_at_step` asks for one step: the stream ends with the first separator, as "step", where the policy can end
         it there. It may go on past a separator, then in small pieces, for the reader to close; and it may end at a
         separator that ends no step (within thinking, or before any text).
+
+        `place` helps an engine of several servers to find the one that has read the prompt before. An `EngineError`
+        that another server may make good (`elsewhere`) leaves a text that can be gone on with: of all token ids that
+        have come the text has come as well.
         """
         ...
 

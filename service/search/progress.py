@@ -8,11 +8,15 @@ from service.search.request import VoteResult, Wire
 
 
 class Interest(Wire):
-    """What is told: the text of a search's only candidate as it is written, where the search stands, single events."""
+    """What is told: the text of a search's only candidate as it is written, where the search stands, single events.
+
+    `committed` is for the gateway itself: what is gone of the budget if the worker is lost.
+    """
 
     text: bool = False
     standing: bool = False
     events: bool = False
+    committed: bool = False
 
 
 class _Happening(Wire):
@@ -101,9 +105,24 @@ class Standing(Wire):
     votes: int | None
 
 
+class Tokens(Wire):
+    """Tokens of one limit: `spent` by engine requests that are over, `reserved` by those in flight."""
+
+    spent: int = Field(0, ge=0)
+    reserved: int = Field(0, ge=0)
+
+
+class Committed(Wire):
+    """What a search has used of its budget if nothing more is ever heard of it. As it is now, not what is new."""
+
+    policy: Tokens = Tokens()
+    reward: Tokens = Tokens()
+
+
 class Progress(Wire):
     """What is new since the last time; what was not asked for is empty."""
 
     text: str = ""
     standing: Standing | None = None
     events: tuple[SearchEvent, ...] = ()
+    committed: Committed | None = None

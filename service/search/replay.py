@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from service.errors import InvalidRequest, QuestionTooLong
-from service.search.past import NOTHING, Past
 from service.search.request import SearchRequest, SearchResult
 from service.search.result import result_of
 from service.search.trace import Begun, Grown, Judged, Record, Stopped, Told, Wished
@@ -24,7 +23,6 @@ def replay(trace: Sequence[Record]) -> SearchResult:
     strategy = request.strategy.build(request.score, returned=request.n, seed=request.seed)
     counter = Counter(begun.prompt)
     unscorable: dict[Path, QuestionTooLong] = {}
-    bills: list[Grown | Judged] = []
     wishes = list(strategy.begin())
     for number, record in enumerate(trace, 1):
         match record:
@@ -36,10 +34,8 @@ def replay(trace: Sequence[Record]) -> SearchResult:
                 wishes.extend(strategy.on(event))
             case Grown(_, node, bill=bill):
                 counter.grown(node, bill)
-                bills += [record] if record.past else []
             case Judged(_, bill, remembered=remembered):
                 counter.judged(bill, remembered)
-                bills += [record] if record.past else []
             case _:
                 pass
     if wishes:
@@ -51,7 +47,7 @@ def replay(trace: Sequence[Record]) -> SearchResult:
         stopped_by=stopped.reason,
         seconds=stopped.at,
         unscorable=unscorable,
-        past=Past(bills=tuple(bills)) if bills else NOTHING,
+        records=trace,
     )
 
 

@@ -24,6 +24,10 @@ class Message(Wire):
     content: str
 
 
+Memory = Literal["use", "renew", "none"]
+"""What earlier requests have left: it is used and added to; or only added to, afresh; or neither."""
+
+
 class Budget(Wire):
     """Limits of one search; `None` is no limit. The deadline counts from the request's arrival at the gateway."""
 
@@ -61,6 +65,7 @@ class SearchRequest(Wire):
     constraint: Constraint | None = Field(None, description="The form that the engine keeps every candidate to.")
     budget: Budget = Budget()
     trace: bool = Field(False, description="Whether the result brings the trace of the search.")
+    memory: Memory = Field("use", description="What is done with what earlier searches have left; no part of the key.")
 
     @property
     def question(self) -> str:

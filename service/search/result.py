@@ -1,13 +1,12 @@
 """What a search has to show when it stops: choices, candidates, votes and what they cost, as plain data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from service.errors import NoAnswer, QuestionTooLong
-from service.search.past import NOTHING, Past
 from service.search.ports import TokenLogprobs
 from service.search.request import CandidateResult, SearchRequest, SearchResult, SearchUsage, VoteResult
 from service.search.token_texts import tokens_of
-from service.search.trace import Grown
+from service.search.trace import Grown, Judged, Record
 from service.search.usage import Counter
 from strategies.adaptive_consistency import DECIDED_BETA
 from strategies.protocol import Candidate, Path, Strategy, Vote
@@ -22,9 +21,11 @@ def result_of(
     seconds: float,
     unscorable: Mapping[Path, QuestionTooLong],
     logprobs: Callable[[Path], Sequence[TokenLogprobs]] | None = None,
-    past: Past = NOTHING,
+    records: Iterable[Record] = (),
 ) -> SearchResult:
     """Return the best of what `strategy` has found, and the bill; `logprobs` tells those of a node's tokens.
+
+    Those of the `records` that are `past` were paid by earlier runs.
 
     Raises `NoAnswer` where nothing had been written, or what is in `unscorable` where that left no candidate a score.
     """
@@ -43,7 +44,7 @@ def result_of(
         usage=counter.usage({c.node for c in chosen}),
         warnings=_warnings(request, stopped_by, len(chosen), len(unscorable)),
         seconds=seconds,
-        continued=_paid_before(counter.question, past) if past.bills else None,
+        continued=_paid_before(counter.question, records),
     )
 
 
@@ -57,14 +58,18 @@ def no_answer(stopped_by: str, request: SearchRequest) -> NoAnswer:
     )
 
 
-def _paid_before(question: int, past: Past) -> SearchUsage:
-    counter = Counter(question)
-    for record in past.bills:
-        if isinstance(record, Grown):
-            counter.grown(record.node, record.bill)
-        else:
-            counter.judged(record.bill, record.remembered)
-    return counter.usage(set())
+def _paid_before(question: int, records: Iterable[Record]) -> SearchUsage | None:
+    counter, any_past = Counter(question), False
+    for record in records:
+        match record:
+            case Grown(_, node, bill=bill, past=True):
+                counter.grown(node, bill)
+            case Judged(_, bill, past=True, remembered=remembered):
+                counter.judged(bill, remembered)
+            case _:
+                continue
+        any_past = True
+    return counter.usage(set()) if any_past else None
 
 
 def _warnings(request: SearchRequest, stopped_by: str, found: int, unscorable: int) -> tuple[str, ...]:

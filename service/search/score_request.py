@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from reward_models.protocol import Reads
-from service.search.request import RewardUsage, Wire
+from service.search.request import Memory, RewardUsage, Wire
 
 
 class ScoreBudget(Wire):
@@ -30,6 +30,7 @@ class ScoreRequest(Wire):
         None, description="The steps of each solution, taken as they are."
     )
     budget: ScoreBudget = ScoreBudget()
+    memory: Memory = Field("use", description="What is done with what earlier requests have left.")
 
     @property
     def given(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reward_models.protocol import Reads
-from service.search.ports import NO_VARIABLES, Bill, Chunk, Sampling, TokenLogprobs
+from service.search.ports import NO_VARIABLES, Bill, Chunk, Place, Sampling, TokenLogprobs
 from service.search.seeds import place_seed
 from strategies.protocol import Answer
 
@@ -26,7 +26,7 @@ class ScriptedPolicy:
     A prompt that ends in tokens of a solution is continued where it stops. `logprob` is every token's, sampled or not.
     `stops_at_steps` says whether it can end a stream where a step ends, as not every engine can.
     `open_streams` and `most_open` tell how many were in flight; `calls` records (seed, max_tokens, sampling) of each,
-    `bills` what each has cost.
+    `bills` what each has cost, `places` where it stands.
     """
 
     solutions: Sequence[str]
@@ -39,6 +39,7 @@ class ScriptedPolicy:
     most_open: int = 0
     calls: list[tuple[int, int, Sampling]] = field(default_factory=list)
     bills: list[Bill] = field(default_factory=list)
+    places: list[Place | None] = field(default_factory=list)
 
     async def prompt_ids(
         self, messages: Sequence[dict[str, str]], variables: Mapping[str, Any] = NO_VARIABLES
@@ -60,10 +61,12 @@ class ScriptedPolicy:
         bill: Bill,
         eager: bool = True,
         stop_at_step: bool = False,
+        place: Place | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         """Write the solution that belongs to `seed`, or its next step."""
         self.calls.append((seed, max_tokens, sampling))
         self.bills.append(bill)
+        self.places.append(place)
         written = sum(token >= WRITTEN for token in prompt)
         words, end = self._words(prompt, seed), "stop"
         separator = next((place for place, word in enumerate(words, 1) if "\n\n" in word), None)

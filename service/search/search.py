@@ -9,6 +9,7 @@ from service.errors import QuestionTooLong
 from service.search.driver import Driver, Engines
 from service.search.ledger import Account
 from service.search.past import NOTHING, Past
+from service.search.pooling import CandidatePool, Pooling, certainty_of, resumes
 from service.search.ports import Policy, Sampling
 from service.search.request import SearchRequest, SearchResult
 from service.search.result import no_answer, result_of
@@ -28,23 +29,23 @@ async def search(
     settings: PolicySettings,
     engines: Engines,
     past: Past = NOTHING,
+    pool: CandidatePool | None = None,
     watch: Watch | None = None,
 ) -> SearchResult:
     """Search for the answer to `request` for at most `deadline_s` seconds, going on from `past` if there is one.
 
-    `watch` is told what happens. Raises `QuestionTooLong`, `NoAnswer` where nothing had been written when the search
-    had to stop, or `EngineError`.
+    Candidates that are in `pool` are taken from there, and all are kept there, however the search ends. `watch` is told
+    what happens. Raises `QuestionTooLong`, `NoAnswer` where nothing had been written when the search had to stop, or
+    `EngineError`.
     """
     begun = time.perf_counter()
     deadline = asyncio.get_running_loop().time() + deadline_s
     try:
         async with asyncio.timeout_at(deadline):
-            prompt = await _prompt_ids(request, engines.policy)
+            prompt = await _begin(request, engines.policy, pool)
     except TimeoutError:
         raise no_answer("deadline", request) from None
-    logprobs = request.score.logprobs if request.strategy.needs_scores else None
-    if logprobs is None and request.strategy.prior:
-        logprobs = 0
+    logprobs = certainty_of(request)
     judged = request.strategy.needs_scores and request.score.needs_reward_model
     terms = Terms(
         prompt=prompt,
@@ -68,6 +69,7 @@ async def search(
         policy_account=Account("policy_tokens", request.budget.policy_tokens),
         reward_account=Account("reward_tokens", request.budget.reward_tokens),
         past=past,
+        pooling=Pooling(pool, max_tokens=terms.max_tokens, resumes=resumes(request)),
         watch=watch,
     )
     try:
@@ -84,12 +86,25 @@ async def search(
         seconds=time.perf_counter() - begun,
         unscorable=driver.unscorable,
         logprobs=driver.logprobs,
-        past=past,
+        records=driver.records,
     )
     if not request.trace:
         return result
     records = [Begun(request, len(prompt), terms.max_tokens), *driver.records]
     return result.model_copy(update={"trace": tuple(to_json(record) for record in records)})
+
+
+async def _begin(request: SearchRequest, policy: Policy, pool: CandidatePool | None) -> tuple[int, ...]:
+    """Return the prompt's token ids; the pool is asked for what it has while they are made."""
+    if pool is None:
+        return await _prompt_ids(request, policy)
+    opening = asyncio.create_task(pool.open(request.strategy.candidates))
+    try:
+        prompt = await _prompt_ids(request, policy)
+        await opening
+    finally:
+        opening.cancel()
+    return prompt
 
 
 async def _prompt_ids(request: SearchRequest, policy: Policy) -> tuple[int, ...]:

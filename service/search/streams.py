@@ -1,19 +1,25 @@
 """The streams of one search: which candidates wait, which are being written, and what each is allowed to cost."""
 
+from array import array
 from asyncio import Task
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
+from hashlib import blake2b
 
+from service.errors import EngineError
+from service.search.broken_off import BrokenOff
 from service.search.growth import Growth
-from service.search.ledger import Account, Reservation
+from service.search.ledger import Account
 from service.search.past import Past, Writing
-from service.search.ports import AnswerReader, Bill, Chunk, Policy, TokenLogprobs
+from service.search.pooling import Kept, Pooling
+from service.search.ports import AnswerReader, Chunk, Place, Policy, TokenLogprobs
 from service.search.seeds import place_seed
 from service.search.slots import Share
 from service.search.steps import StepSplitter
+from service.search.stream import Stream
 from service.search.terms import Terms
 from strategies.protocol import EndReason, Event, Path, Refused, Sample, Step
 
@@ -24,42 +30,12 @@ Spawn = Callable[[Callable[[], Awaitable[None]]], Task[None]]
 """Runs a part of the search beside the others; a failure of it ends the search."""
 
 
-@dataclass(slots=True)
-class Stream:
-    """One request to the policy: in flight, or waiting for its slot.
-
-    `written` tokens of the solution were there before. `forgo`: what it does not use is not used by others.
-    """
-
-    growth: Growth
-    reservation: Reservation
-    written: int
-    bill: Bill = field(default_factory=lambda: Bill(exact=True))  # nothing asked, nothing owed
-    text: list[str] = field(default_factory=list)
-    finish_reason: str | None = None
-    asked: bool = False
-    forgo: bool = False
-    task: Task[None] | None = None
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        """What this request has written."""
-        return tuple(self.growth.token_ids[self.written :])
-
-    def keep_unread(self) -> None:
-        """Take in what the policy wrote while it was being stopped: it is paid for, and a continuation can use it."""
-        unread, self.bill.unread = self.bill.unread, None
-        if unread is not None and self.finish_reason is None:
-            self.text.append(unread.text)
-            self.growth.token_ids.extend(unread.token_ids)
-            self.finish_reason = unread.finish_reason
-
-
 class Streams:
     """Starts what is wanted as soon as `parallel`, the budget and the engine's slots allow.
 
-    `tell` takes events for the strategy; `paid` is told of every request when it is over; `room` is called when a
-    stream is over while others wait: one that was cancelled ends without an event; `wrote` is told of every piece.
+    `tell` takes events for the strategy; `paid` is told of every request when it is over, `known` of those that earlier
+    searches have paid, when their sample is taken up; `room` is called when a stream is over, or taken up, while others
+    wait: one that was cancelled ends without an event; `wrote` is told of every piece.
     """
 
     def __init__(
@@ -70,10 +46,12 @@ class Streams:
         share: Share,
         account: Account,
         past: Past,
+        pooling: Pooling,
         *,
         tell: Callable[[Event], None],
         spawn: Spawn,
         paid: Callable[[Stream], None],
+        known: Callable[[Kept], None],
         room: Callable[[], None],
         wrote: Callable[[StepSplitter], None] | None = None,
     ) -> None:
@@ -84,11 +62,16 @@ class Streams:
         self._share = share
         self._account = account
         self._past = past
+        self._pooling = pooling
         self._tell = tell
         self._spawn = spawn
         self._paid = paid
+        self._known = known
         self._room = room
         self._wrote = wrote
+        self._broken_off = BrokenOff(terms)
+        self._question = blake2b(array("q", terms.prompt).tobytes(), digest_size=16).digest()
+        self._search = object()  # a node has its path in one search; others of the same question have theirs
         self._growths: dict[Path, Growth] = {(): Growth((), StepSplitter(terms.form), whole=terms.whole)}
         self._waiting: deque[Sample] = deque()
         self._open: dict[Path, Stream] = {}
@@ -142,10 +125,31 @@ class Streams:
         self._tell_steps(growth, growth.take(writing.text))
         if paused is not None:
             self._tell(paused)
-        elif over or growth.is_long_enough:
+        elif over or growth.splitter.answered or growth.is_long_enough:
             self._spawn(partial(self._rest, growth, sample, writing.finish_reason))
         else:
             self._waiting.append(sample)
+
+    def _go_on(self, growth: Growth, sample: Sample, kept: Kept, cap: int) -> None:
+        """Tell what the pool has of the first of those that wait, as if it were being written, and go on from there."""
+        self._known(kept)
+        for request in kept.requests:
+            growth.token_ids.extend(request.token_ids)
+            self._tell_steps(growth, growth.take(request.text))
+        if self._wrote is not None:
+            self._wrote(growth.splitter)
+        stopped = kept.requests[-1].finish_reason == "stop" or growth.splitter.answered
+        if stopped:
+            self._longest = max(self._longest, len(growth.token_ids))
+        if kept.end is not None and (stopped or len(growth.token_ids) >= self._terms.max_tokens):
+            self._tell_steps(growth, growth.take_rest())
+            ended = growth.ended(kept.end.reason, kept.end.answer)
+            self._tell(replace(ended, certainty=kept.end.certainty))
+        elif stopped or len(growth.token_ids) >= cap:
+            self._spawn(partial(self._rest, growth, sample, "stop" if stopped else "length"))
+        else:
+            self._waiting.appendleft(sample)
+        self._room()
 
     def start(self) -> None:
         """Start what can be started now; refuse what never can."""
@@ -156,6 +160,10 @@ class Streams:
                 return
             if tokens == 0:
                 self._refuse_waiting()
+                return
+            if growth.own_tokens == 0 and (kept := self._pooling.take(self._waiting[0], tokens)) is not None:
+                # One at a time: what it tells may make others pointless.
+                self._go_on(growth, self._waiting.popleft(), kept, tokens)
                 return
             stream = Stream(growth, self._account.reserve(tokens), written=len(growth.token_ids))
             self._open[growth.node] = stream
@@ -202,6 +210,9 @@ class Streams:
         return 0 if limit is None else min(limit // 2, max(limit // 4, self._terms.max_tokens // 2))
 
     def _refuse_waiting(self) -> None:
+        """Tell that the budget is used up; raise the `EngineError` that used it up where nothing came of it."""
+        if self._broken_off.last is not None and not any(growth.token_ids for growth in self._growths.values()):
+            raise self._broken_off.last
         self.exhausted = True
         for sample in self._waiting:
             self._tell(Refused(sample.node, "sample"))
@@ -212,6 +223,11 @@ class Streams:
         try:
             async with self._share:
                 await self._write(stream, self._request(stream, sample, max_tokens))
+        except EngineError as error:
+            stream.finish_reason = None
+            if not self._broken_off.goes_on(growth, error):
+                stream.disown()
+                raise
         finally:
             self._over(stream)
         await self._rest(growth, sample, stream.finish_reason)
@@ -234,7 +250,9 @@ class Streams:
         self._tell_steps(growth, growth.take_rest())
         cut_off = self._terms.exact and reason == "length"
         answer = None if cut_off else await self._reader.read(growth.splitter.solution)
-        self._tell(growth.ended(reason, answer))
+        ended = growth.ended(reason, answer)
+        self._pooling.ended(ended)
+        self._tell(ended)
 
     def _request(self, stream: Stream, sample: Sample, max_tokens: int) -> AsyncGenerator[Chunk, None]:
         terms, written = self._terms, stream.growth.own_tokens
@@ -247,6 +265,7 @@ class Streams:
             bill=stream.bill,
             eager=terms.eager,
             stop_at_step=sample.max_steps is not None,
+            place=Place(self._question, (self._search, *sample.node)),
         )
 
     async def _write(self, stream: Stream, chunks: AsyncGenerator[Chunk, None]) -> None:

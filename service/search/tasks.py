@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-BILLING_S = 0.7
-"""How long after its deadline a request waits for bills at most; a gateway gives its worker 1 s."""
+BILLING_S = 0.5
+"""How long after its deadline a request waits for bills at most; a gateway gives its worker 0.8 s."""
 
 
 class Tasks:

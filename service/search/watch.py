@@ -5,9 +5,11 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import TypeVar
 
+from service.search.ledger import Account
 from service.search.progress import (
     BestSoFar,
     CandidateEnded,
+    Committed,
     Interest,
     Progress,
     Pruned,
@@ -16,6 +18,7 @@ from service.search.progress import (
     Standing,
     StepsScored,
     StepWritten,
+    Tokens,
     Voted,
 )
 from service.search.request import VoteResult
@@ -29,8 +32,11 @@ MOST_UNREAD = 1000
 """Single events that are kept for a reader; of more the oldest are dropped."""
 VOTES = 5
 """Most answers that an event of votes lists."""
-TEXT_PACE_S, PACE_S = 0.03, 0.2
-"""Shortest time between two deliveries, of text and of anything else: each costs both processes some work."""
+TEXT_PACE_S, COMMITTED_PACE_S, PACE_S = 0.03, 0.1, 0.2
+"""Shortest time between two deliveries, of text, of what is committed, and of anything else.
+
+Each costs both processes some work.
+"""
 
 T = TypeVar("T")
 
@@ -54,14 +60,19 @@ class Watch:
         self._votes: tuple[VoteResult, ...] = ()
         self._leader: tuple[Path, Answer | None, float | None] | None = None
         self._spent = (0, 0)
+        self._accounts: tuple[Account, Account] | None = None
+        self._committed = Committed()
         self._splitter: StepSplitter | None = None
         self._told_text = 0
 
     # --- the search's side ---
 
-    def begin(self, strategy: Strategy, counter: Counter) -> None:
+    def begin(self, strategy: Strategy, counter: Counter, policy: Account, reward: Account) -> None:
         """Take what can be asked where the search stands."""
         self._strategy, self._counter = strategy, counter
+        if self.interest.committed:
+            self._accounts = policy, reward
+            policy.changed = reward.changed = self._news.set
 
     def saw(self, record: Record) -> None:
         """Take a record of the trace in."""
@@ -109,7 +120,7 @@ class Watch:
         Does not raise what the search raises. The search goes on when this is closed.
         """
         search.add_done_callback(lambda _: self._news.set())
-        pace = TEXT_PACE_S if self.interest.text else PACE_S
+        pace = TEXT_PACE_S if self.interest.text else COMMITTED_PACE_S if self.interest.committed else PACE_S
         over = False
         while not over:
             await self._news.wait()
@@ -121,7 +132,19 @@ class Watch:
     def _take(self) -> Progress:
         self._news.clear()
         standing = self._standing() if self.interest.standing else None
-        return Progress(text=self._new_text(), standing=standing, events=self._new_events())
+        return Progress(
+            text=self._new_text(), standing=standing, events=self._new_events(), committed=self._newly_committed()
+        )
+
+    def _newly_committed(self) -> Committed | None:
+        if self._accounts is None:
+            return None
+        policy, reward = (Tokens(spent=account.spent, reserved=account.reserved) for account in self._accounts)
+        now = Committed(policy=policy, reward=reward)
+        if now == self._committed:
+            return None
+        self._committed = now
+        return now
 
     def _new_text(self) -> str:
         if self._splitter is None:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -99,22 +99,25 @@ def _engines(settings: Settings, profile: Profile, ports: Iterator[int]) -> tupl
             hint="Install it (pip install 'mull[cpu]' or 'mull[gpu]'), or point to running servers: mull serve --help.",
         )
     parts: list[Part] = []
-    urls: dict[str, AnyHttpUrl] = {}
+    urls: dict[str, list[AnyHttpUrl]] = {}
+    on_card = sum(engine.replicas for _, _, engine in missing)
     for role, name, engine in missing:
-        port = next(ports)
-        url = f"http://127.0.0.1:{port}"
-        urls[f"{role} {name}"] = AnyHttpUrl(url)
-        parts.append(
-            Part(
-                f"{role}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}",
-                engine_command(engine, port=port, profile=profile, on_card=len(missing)),
-                url,
-                partial(ready.http_answers, f"{url}/health"),
-                engine_environment(engine, profile),
-                # Two that start at once on one card each take the other's memory for free.
-                after=tuple(part.name for part in parts) if profile == "gpu" else (),
+        for number in range(1, engine.replicas + 1):
+            port = next(ports)
+            url = f"http://127.0.0.1:{port}"
+            urls.setdefault(f"{role} {name}", []).append(AnyHttpUrl(url))
+            title = f"{role}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
+            parts.append(
+                Part(
+                    title if number == 1 else f"{title}-{number}",
+                    engine_command(engine, port=port, profile=profile, on_card=on_card),
+                    url,
+                    partial(ready.http_answers, f"{url}/health"),
+                    engine_environment(engine, profile),
+                    # Two that start at once on one card each take the other's memory for free.
+                    after=tuple(part.name for part in parts) if profile == "gpu" else (),
+                )
             )
-        )
     for name, reward in rewards.items():
         if reward.url is None and reward.shares is not None:
             urls[f"reward {name}"] = urls[f"policy {reward.shares}"]
@@ -125,11 +128,14 @@ def _engines(settings: Settings, profile: Profile, ports: Iterator[int]) -> tupl
     return parts, settings.model_copy(update=found)
 
 
-def _with_urls(role: str, engines: Mapping[str, AnyEngine], urls: Mapping[str, AnyHttpUrl]) -> dict[str, AnyEngine]:
-    return {
-        name: engine.model_copy(update={"url": urls.get(f"{role} {name}", engine.url)})
-        for name, engine in engines.items()
-    }
+def _with_urls(
+    role: str, engines: Mapping[str, AnyEngine], urls: Mapping[str, Sequence[AnyHttpUrl]]
+) -> dict[str, AnyEngine]:
+    return {name: _at(engine, urls.get(f"{role} {name}", engine.urls)) for name, engine in engines.items()}
+
+
+def _at(engine: AnyEngine, urls: Sequence[AnyHttpUrl]) -> AnyEngine:
+    return engine.model_copy(update={"url": urls[0] if len(urls) == 1 else tuple(urls) or None})
 
 
 def _workers(

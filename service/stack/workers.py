@@ -1,16 +1,26 @@
 """The process behind the search workers: starts Ray where there is none, deploys, and takes down what it put up."""
 
 import argparse
+import contextlib
+import os
 import signal
+import sys
+import threading
 from pathlib import Path
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 
+from service.ray_membership import Membership, addresses
+from service.serve_app import APPLICATION, deploy
 from service.settings_file import load_settings
-from service.worker import APPLICATION, deploy
+from service.stack.reach import check_reach
 
-WATCH_S = 10
+WATCH_S, ANSWER_S = 5, 5
+MISSES = 2
+"""How often in a row Ray may fail to answer: Serve's controller is restarted by Ray itself."""
 
 
 def main() -> None:
@@ -35,13 +45,34 @@ def main() -> None:
         )
     else:
         ray.init(address=settings.ray.address, log_to_driver=False)
+        for problem in check_reach(settings, addresses()):
+            print(problem, file=sys.stderr)
     deploy(settings)
     chosen.ready_file.touch()
+    membership, missed = Membership(), 0
     while signal.sigtimedwait({signal.SIGTERM}, WATCH_S) is None:
-        serve.status()  # raises where Ray is gone: better to end, and be started again, than to stand for nothing
+        missed = 0 if _is_up(membership) else missed + 1
+        if missed == MISSES:
+            # Better to end, and be started again, than to stand for nothing; Ray's farewell would wait for its head.
+            print("The Ray cluster is gone.", file=sys.stderr, flush=True)
+            os._exit(1)
     if not chosen.head:
         serve.delete(APPLICATION)
     ray.shutdown()
+
+
+def _is_up(membership: Membership) -> bool:
+    """Whether Ray's head knows this process, and says so within `ANSWER_S`, and has the search workers."""
+    found: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, RayError, RayServeException):
+            found.append(membership.holds() and APPLICATION in serve.status().applications)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(ANSWER_S)
+    return found == [True]
 
 
 if __name__ == "__main__":

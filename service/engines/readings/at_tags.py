@@ -3,14 +3,14 @@
 from typing import Any
 
 from reward_models.protocol import Answer
-from service.engines.engine import EngineHttp
 from service.engines.failures import unusable
+from service.engines.fleet import Fleet
 from service.engines.readings.pooling import numbers, pooled
 from service.engines.readings.reading import Ready
 from service.search.ports import Bill
 
 
-async def read_at_tags(engine: EngineHttp, ready: Ready, bill: Bill) -> Answer:
+async def read_at_tags(engine: Fleet, ready: Ready, bill: Bill) -> Answer:
     """Read one row of probabilities per tag of the request, in order; all of them must be the same token.
 
     vLLM answers for that token wherever it comes up, within the text of a step as well.

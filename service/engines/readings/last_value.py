@@ -6,8 +6,8 @@ from math import isfinite
 from typing import Any
 
 from reward_models.protocol import Answer
-from service.engines.engine import EngineHttp
 from service.engines.failures import unusable
+from service.engines.fleet import Fleet
 from service.engines.readings.pooling import pooled
 from service.engines.readings.reading import Ready
 from service.search.ports import Bill
@@ -15,7 +15,7 @@ from service.search.ports import Bill
 _FLOAT32 = struct.Struct("<f")
 
 
-async def read_last_value(engine: EngineHttp, ready: Ready, bill: Bill) -> Answer:
+async def read_last_value(engine: Fleet, ready: Ready, bill: Bill) -> Answer:
     """Read one row of one number: the head's own, without any activation.
 
     One number comes back for each token of the prompt, so they come as base64: a quarter of their length in JSON.

@@ -5,15 +5,15 @@ from typing import Any
 
 from reward_models.protocol import Answer
 from service.engines.completion import billed, put
-from service.engines.engine import EngineHttp
 from service.engines.failures import aborted, unusable
+from service.engines.fleet import Fleet
 from service.engines.readings.reading import Json, Ready, given_up_by_name
 from service.engines.sampling import sampling_body
 from service.errors import EngineError
 from service.search.ports import Bill, Sampling
 
 
-async def read_next_token(engine: EngineHttp, ready: Ready, bill: Bill) -> Answer:
+async def read_next_token(engine: Fleet, ready: Ready, bill: Bill) -> Answer:
     """Read one row: the natural log-probability of each of the request's labels as the next token."""
     body = {
         "prompt": ready.prompt,
@@ -26,7 +26,7 @@ async def read_next_token(engine: EngineHttp, ready: Ready, bill: Bill) -> Answe
     }
 
     async def ask(request_id: str) -> Json:
-        answer = await engine.post("/v1/completions", body, request_id=request_id)
+        answer = await engine.post("/v1/completions", body, request_id=request_id, place=ready.place)
         if (told := billed(answer.get("usage"))) is not None:
             put(told, bill)
         return answer
@@ -34,7 +34,7 @@ async def read_next_token(engine: EngineHttp, ready: Ready, bill: Bill) -> Answe
     return Answer(rows=(_labels(engine, await given_up_by_name(engine, ask), ready.labels),))
 
 
-def _labels(engine: EngineHttp, answer: Json, labels: tuple[int, ...]) -> tuple[float, ...]:
+def _labels(engine: Fleet, answer: Json, labels: tuple[int, ...]) -> tuple[float, ...]:
     try:
         choice = answer["choices"][0]
         if choice.get("finish_reason") == "abort":
@@ -48,7 +48,7 @@ def _labels(engine: EngineHttp, answer: Json, labels: tuple[int, ...]) -> tuple[
     return logprobs
 
 
-def _no_labels(engine: EngineHttp) -> EngineError:
+def _no_labels(engine: Fleet) -> EngineError:
     return unusable(
         engine.title,
         "did not give the log-probabilities of all labels",

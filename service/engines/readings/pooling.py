@@ -4,13 +4,13 @@ from math import isfinite
 from typing import Any, Literal
 
 from service.engines.completion import put
-from service.engines.engine import EngineHttp
+from service.engines.fleet import Fleet
 from service.engines.readings.reading import Ready
 from service.search.ports import Bill
 
 
 async def pooled(
-    engine: EngineHttp, ready: Ready, bill: Bill, *, task: Literal["classify", "token_classify"], **options: Any
+    engine: Fleet, ready: Ready, bill: Bill, *, task: Literal["classify", "token_classify"], **options: Any
 ) -> Any:
     """Return the data that vLLM has for one prompt, in whatever form it has; `options` go with the request.
 
@@ -18,7 +18,7 @@ async def pooled(
     `/pooling` tells nothing. Being cancelled closes the connection, which ends the request and leaves the bill open: a
     vLLM that serves a pooling model aborts nothing by name. Raises `EngineError` and its children.
     """
-    answer = await engine.post("/pooling", {"input": [ready.prompt], "task": task, **options})
+    answer = await engine.post("/pooling", {"input": [ready.prompt], "task": task, **options}, place=ready.place)
     match answer.get("usage"):
         case {"prompt_tokens": int(prompt)}:
             put(Bill(prompt, 0 if task == "token_classify" else None, exact=True), bill)

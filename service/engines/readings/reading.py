@@ -7,8 +7,8 @@ from typing import Any
 
 from reward_models.protocol import Answer, Request
 from service.engines.abort import new_request_id
-from service.engines.engine import EngineHttp
-from service.search.ports import Bill
+from service.engines.fleet import Fleet
+from service.search.ports import Bill, Place
 
 Json = dict[str, Any]
 
@@ -18,7 +18,7 @@ class Ready:
     """A request whose texts are token ids.
 
     `prompt` are the tokens to read, `labels` those whose log-probabilities are wanted, `tags` the places in `prompt` at
-    which a score is read, and `generated` is the most that the engine writes.
+    which a score is read, `generated` is the most that the engine writes, and `place` is where it stands among others.
     """
 
     request: Request
@@ -26,13 +26,14 @@ class Ready:
     labels: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
     generated: int = 0
+    place: Place | None = None
 
 
-Reading = Callable[[EngineHttp, Ready, Bill], Awaitable[Answer]]
+Reading = Callable[[Fleet, Ready, Bill], Awaitable[Answer]]
 """Puts one request to the engine and fills in its bill; raises `EngineError` and its children."""
 
 
-async def given_up_by_name(engine: EngineHttp, ask: Callable[[str], Awaitable[Json]]) -> Json:
+async def given_up_by_name(engine: Fleet, ask: Callable[[str], Awaitable[Json]]) -> Json:
     """Return what `ask(request_id)` returns; being cancelled aborts the request and reads what it has cost."""
     request_id = new_request_id()
     # A task of its own: when this one is cancelled, the answer to the abort can still be read.
@@ -40,7 +41,7 @@ async def given_up_by_name(engine: EngineHttp, ask: Callable[[str], Awaitable[Js
     try:
         return await asyncio.shield(asking)
     except asyncio.CancelledError:
-        await engine.aborts.end(request_id, lambda: asyncio.shield(asking))
+        await engine.give_up(request_id, lambda: asyncio.shield(asking))
         raise
     finally:
         if not asking.done():

@@ -18,8 +18,7 @@ import pytest
 from nursery import Nursery
 
 from reward_models.skywork_checkpoint import convert
-from service.engines.engine import EngineHttp
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.reward import VllmScorer
 from service.search.ports import Bill
 from service.settings import RewardSettings
@@ -87,8 +86,8 @@ class Served:
         return sum(await self._counters("request_success_total"))
 
     async def _counters(self, *names: str) -> list[int]:
-        async with engine_client(self.settings) as client:
-            text = await EngineHttp("reward model", self.settings, client).text("/metrics")
+        async with Fleet(self.settings) as client:
+            text = await client.text("/metrics")
         found = [re.findall(rf"^vllm:{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE) for name in names]
         assert all(found)
         return [sum(int(float(value)) for value in values) for values in found]
@@ -154,5 +153,5 @@ def _wait(server: Pid, url: str, log: Path) -> None:
 @pytest.fixture
 async def scorer(served: Served) -> AsyncIterator[VllmScorer]:
     """The reward model as a search has it."""
-    async with engine_client(served.settings) as client:
+    async with Fleet(served.settings) as client:
         yield VllmScorer(served.settings, client)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from solutions import SOLUTIONS
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.probe import probe_reward
 from service.engines.reward import VllmScorer
 from service.search.ports import Bill
@@ -53,6 +53,6 @@ async def test_the_bills_of_cancelled_scores_are_the_engines_own_count(served: A
 
 async def test_the_doctor_finds_nothing_that_is_lacking(served: Any) -> None:
     """Each family is tried for what it can do."""
-    async with engine_client(served.settings) as client:
+    async with Fleet(served.settings) as client:
         findings = await probe_reward(served.settings, client)
     assert [finding for finding in findings if not finding.ok] == []

@@ -55,6 +55,7 @@ class FakeGateway:
     def __init__(self, answer: Callable[[str, dict[str, Any]], dict[str, Any] | httpx.Response]) -> None:
         self.answer = answer
         self.bodies: list[dict[str, Any]] = []
+        self.headers: list[httpx.Headers] = []
         self.models = ["tiny"]
         self.cache = "miss"
 
@@ -69,6 +70,7 @@ class FakeGateway:
         assert request.url.path == "/v1/chat/completions"
         body = json.loads(request.content)
         self.bodies.append(body)
+        self.headers.append(request.headers)
         answer = self.answer(body["messages"][-1]["content"], body)
         if isinstance(answer, httpx.Response):
             return answer

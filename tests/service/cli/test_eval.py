@@ -46,6 +46,12 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     return gateway
 
 
+def test_every_question_is_searched_anew(app: typer.Typer, problems: Path, gateway: FakeGateway) -> None:
+    """What earlier searches have left would be measured as well; nor is anything left to later ones."""
+    assert RUNNER.invoke(app, [str(problems)]).exit_code == 0
+    assert [headers["cache-control"] for headers in gateway.headers] == ["no-store"] * 5
+
+
 def test_json_is_all_that_stands_on_stdout(app: typer.Typer, problems: Path, gateway: FakeGateway) -> None:
     """One object, with a result per number of samples."""
     run = RUNNER.invoke(app, [str(problems), "--samples", "1,4", "--json"])

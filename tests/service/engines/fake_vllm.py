@@ -99,6 +99,7 @@ class FakeVllm:
         self.url = ""
         self._aborted: dict[str, asyncio.Event] = {}
         self._news = asyncio.Event()
+        self._connections: set[asyncio.Transport] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FakeVllm"]:
@@ -109,10 +110,17 @@ class FakeVllm:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._runner = runner
         try:
             yield self
         finally:
             await runner.cleanup()
+
+    async def die(self) -> None:
+        """Break all connections off, and listen no more."""
+        for connection in list(self._connections):
+            connection.abort()
+        await self._runner.cleanup()
 
     def bodies(self, path: str) -> list[Json]:
         """Return what was sent to `path`, in order."""
@@ -158,6 +166,8 @@ class FakeVllm:
         return [*frames, {**usage(prompt, len(written), 0), "choices": []}, b"[DONE]"]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            self._connections.add(request.transport)
         body = await request.json() if request.can_read_body else {}
         path = request.path
         self.asked.append((path, body))

@@ -9,7 +9,7 @@ import pytest
 from fake_vllm import Events, FakeVllm, Json, delta, usage
 
 from service.engines import abort
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.search.ports import Bill, Chunk, Sampling
 from service.settings import PolicySettings
@@ -32,7 +32,7 @@ async def fake(at_end: AsyncExitStack) -> FakeVllm:
 @pytest.fixture
 async def start(fake: FakeVllm, at_end: AsyncExitStack) -> Start:
     settings = PolicySettings.model_validate({"model": "small", "url": fake.url})
-    policy = VllmPolicy(settings, engine_client(settings))
+    policy = VllmPolicy(settings, Fleet(settings))
     at_end.push_async_callback(policy.aclose)
     await policy.open()
     return lambda bill: policy.stream((1, 2, 3), max_tokens=8, sampling=Sampling(1.0), seed=7, bill=bill)

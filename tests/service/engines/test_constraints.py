@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 from fake_vllm import Events, FakeVllm, Json, delta, usage
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.errors import EngineError, EngineUnavailable, InvalidRequest
 from service.search.constraint import Constraint
@@ -27,7 +27,7 @@ async def written(fake: FakeVllm, frames: list[Json], constraint: Constraint | N
     """Stream what the engine says to one request."""
     fake.replies["/v1/completions"] = lambda _: Events(frames)
     settings = PolicySettings.model_validate({"model": "tiny", "url": fake.url})
-    policy = VllmPolicy(settings, engine_client(settings))
+    policy = VllmPolicy(settings, Fleet(settings))
     sampling = Sampling(1.0, constraint=constraint)
     try:
         stream = policy.stream((1, 2), max_tokens=8, sampling=sampling, seed=7, bill=Bill())

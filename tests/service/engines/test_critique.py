@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import Events, FakeVllm, Json, delta, usage
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.reward import VllmScorer
 from service.errors import EngineError, EngineUnavailable, QuestionTooLong
 from service.search.ports import Bill
@@ -27,7 +27,7 @@ def judge(at_end: AsyncExitStack) -> Asker:
     def make(fake: FakeVllm, **family: object) -> VllmScorer:
         family = {"name": "judge", "critiques": 4, "max_tokens": 50, **family}
         settings = RewardSettings.model_validate({"model": "chat", "url": fake.url, "family": family})
-        asker = VllmScorer(settings, engine_client(settings))
+        asker = VllmScorer(settings, Fleet(settings))
         at_end.push_async_callback(asker.aclose)
         return asker
 
@@ -59,6 +59,30 @@ async def test_the_bill_has_what_was_read_and_what_was_written(fake: FakeVllm, j
     await judge(fake).score(QUESTION, STEPS, 0, bill)
     prompt = len(fake.bodies("/v1/completions")[0]["prompt"])
     assert bill == Bill(prompt=4 * prompt, cached=4 * 2, generated=4 * 6, exact=True)
+
+
+async def test_a_critique_that_was_cut_off_is_written_anew_elsewhere(fake: FakeVllm, at_end: AsyncExitStack) -> None:
+    """With its own seed, to the same score; what was lost makes the bill an estimate."""
+    other = await at_end.enter_async_context(FakeVllm(name="chat").running())
+    family = {"name": "judge", "critiques": 4, "max_tokens": 50}
+    settings = RewardSettings.model_validate({"model": "chat", "url": [fake.url, other.url], "family": family})
+    judge = VllmScorer(settings, Fleet(settings))
+    at_end.push_async_callback(judge.aclose)
+    left = {2, 3}  # seeds of which the first try breaks
+
+    def write(body: Json) -> Events:
+        whole = written("\\boxed{1}" if body["seed"] < 2 else "\\boxed{-1}", len(body["prompt"]))
+        if body["seed"] in left:
+            left.remove(body["seed"])
+            return Events(whole[:1], then="break")
+        return Events(whole)
+
+    for server in (fake, other):
+        server.replies["/v1/completions"] = write
+    bill = Bill()
+    assert await judge.score(QUESTION, STEPS, 0, bill) == (1.0, 0.5, 0.5)
+    assert bill.generated >= 4 * 6
+    assert not bill.exact
 
 
 async def test_each_critique_is_sampled_as_the_family_says(fake: FakeVllm, judge: Asker) -> None:

@@ -10,9 +10,8 @@ from aiohttp import web
 from fake_vllm import Events, FakeVllm
 
 from service.engines import pulse
-from service.engines.engine import EngineHttp
 from service.engines.failures import lost
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, MullError, QuestionTooLong
 from service.settings import PolicySettings
 
@@ -31,9 +30,9 @@ async def fake(at_end: AsyncExitStack) -> FakeVllm:
 
 
 @pytest.fixture
-def asks(at_end: AsyncExitStack) -> Callable[..., EngineHttp]:
-    def make(url: str, **more: object) -> EngineHttp:
-        engine = EngineHttp("policy", settings(url, **more), engine_client(settings(url, **more)))
+def asks(at_end: AsyncExitStack) -> Callable[..., Fleet]:
+    def make(url: str, **more: object) -> Fleet:
+        engine = Fleet(settings(url, **more))
         at_end.push_async_callback(engine.aclose)
         return engine
 
@@ -83,7 +82,7 @@ async def request_line(reader: asyncio.StreamReader) -> str:
 )
 async def test_what_cannot_be_used_becomes_an_error_of_ours(
     fake: FakeVllm,
-    asks: Callable[..., EngineHttp],
+    asks: Callable[..., Fleet],
     status: int,
     body: object,
     expected: type[MullError],
@@ -123,7 +122,7 @@ async def half_an_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 @pytest.mark.parametrize("handler", [reset, hang_up, gibberish, half_an_answer])
 async def test_a_connection_that_breaks_is_an_engine_that_is_not_there(
-    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., EngineHttp], handler: Handler
+    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., Fleet], handler: Handler
 ) -> None:
     """A plain request and a stream translate alike."""
     engine = asks(await serves(handler))
@@ -136,7 +135,7 @@ async def test_a_connection_that_breaks_is_an_engine_that_is_not_there(
     await stream.aclose()
 
 
-async def test_an_engine_that_nobody_started_is_named(asks: Callable[..., EngineHttp]) -> None:
+async def test_an_engine_that_nobody_started_is_named(asks: Callable[..., Fleet]) -> None:
     """The connection is refused."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -151,7 +150,7 @@ def test_what_no_case_is_made_for_is_still_an_engine_error() -> None:
     assert "InvalidUR" in failure.message
 
 
-async def test_an_engines_long_complaint_is_cut(fake: FakeVllm, asks: Callable[..., EngineHttp]) -> None:
+async def test_an_engines_long_complaint_is_cut(fake: FakeVllm, asks: Callable[..., Fleet]) -> None:
     """An error that repeats its input must not fill the logs."""
     fake.replies["/v1/models"] = lambda _: web.Response(status=500, text="input " * 1000)
     with pytest.raises(EngineError) as caught:
@@ -159,9 +158,7 @@ async def test_an_engines_long_complaint_is_cut(fake: FakeVllm, asks: Callable[.
     assert len(caught.value.message) < 400
 
 
-async def test_the_api_key_is_sent(
-    fake: FakeVllm, asks: Callable[..., EngineHttp], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_api_key_is_sent(fake: FakeVllm, asks: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read from the variable that the configuration names."""
     monkeypatch.setenv("ENGINE_KEY", "s3cret")
     await asks(fake.url, api_key_env="ENGINE_KEY").get("/v1/models")
@@ -171,22 +168,22 @@ async def test_the_api_key_is_sent(
 def test_an_engine_without_url_has_no_client() -> None:
     """The message says how to get one."""
     with pytest.raises(ValueError, match="mull up"):
-        engine_client(PolicySettings(model="small"))
+        Fleet(PolicySettings(model="small"))
 
 
 async def test_a_client_that_was_never_used_can_be_closed() -> None:
     """It has not opened anything; it may have been made outside an event loop."""
-    await engine_client(settings("http://engine")).aclose()
+    await Fleet(settings("http://engine")).aclose()
 
 
-async def test_a_url_with_a_path_keeps_it(fake: FakeVllm, asks: Callable[..., EngineHttp]) -> None:
+async def test_a_url_with_a_path_keeps_it(fake: FakeVllm, asks: Callable[..., Fleet]) -> None:
     """An engine may live behind a proxy, under a prefix."""
     fake.replies["/policy/v1/models"] = lambda _: web.json_response({"data": []})
     await asks(f"{fake.url}/policy/").get("/v1/models")
     assert [path for path, _ in fake.asked] == ["/policy/v1/models"]
 
 
-async def test_the_context_length_of_an_adapter_is_its_parents(fake: FakeVllm, asks: Callable[..., EngineHttp]) -> None:
+async def test_the_context_length_of_an_adapter_is_its_parents(fake: FakeVllm, asks: Callable[..., Fleet]) -> None:
     """VLLM tells it for base models only."""
     cards = [{"id": "base", "max_model_len": 99}, {"id": "small", "parent": "base", "max_model_len": None}]
     fake.replies["/v1/models"] = lambda _: web.json_response({"data": cards})
@@ -194,7 +191,7 @@ async def test_the_context_length_of_an_adapter_is_its_parents(fake: FakeVllm, a
 
 
 async def test_an_idle_connection_that_the_engine_closed_is_no_failure(
-    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., EngineHttp]
+    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., Fleet]
 ) -> None:
     """The request that meets it is sent once more, on a new connection."""
     connections: list[int] = []
@@ -213,18 +210,19 @@ async def test_an_idle_connection_that_the_engine_closed_is_no_failure(
 
 
 async def test_a_new_connection_that_is_closed_is_not_tried_again(
-    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., EngineHttp]
+    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., Fleet]
 ) -> None:
-    """The engine has seen the request: sending it again might be paid twice."""
+    """The engine has seen the request, and may be writing: a generation is never asked for twice."""
     requests: list[str] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append(await request_line(reader))
         writer.close()
 
-    engine = asks(await serves(refuse))
+    stream = asks(await serves(refuse)).stream("/v1/completions", {}, request_id="r")
     with pytest.raises(EngineUnavailable):
-        await engine.post("/v1/completions", {})
+        await stream.event()
+    await stream.aclose()
     assert len(requests) == 1
 
 
@@ -258,7 +256,7 @@ class Silent:
 async def test_an_engine_that_went_away_silently_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     serves: Callable[[Handler], Awaitable[str]],
-    asks: Callable[..., EngineHttp],
+    asks: Callable[..., Fleet],
     health: str,
 ) -> None:
     """A vLLM server that is shutting down leaves open connections without a word."""
@@ -268,7 +266,7 @@ async def test_an_engine_that_went_away_silently_is_noticed(
 
 
 async def test_an_engine_that_is_only_slow_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., EngineHttp]
+    monkeypatch: pytest.MonkeyPatch, serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., Fleet]
 ) -> None:
     """Silence alone is no failure until the limit, not even where there is no word of health."""
     monkeypatch.setattr(pulse, "SILENCE_S", 0.4)
@@ -280,7 +278,7 @@ async def test_an_engine_that_is_only_slow_is_waited_for(
 
 
 async def test_many_that_wait_ask_together(
-    monkeypatch: pytest.MonkeyPatch, serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., EngineHttp]
+    monkeypatch: pytest.MonkeyPatch, serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., Fleet]
 ) -> None:
     """One question about an engine's health serves all of its requests."""
     monkeypatch.setattr(pulse, "SILENCE_S", 0.4)
@@ -291,7 +289,7 @@ async def test_many_that_wait_ask_together(
 
 
 async def test_a_stream_that_falls_silent_for_good_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, fake: FakeVllm, asks: Callable[..., EngineHttp]
+    monkeypatch: pytest.MonkeyPatch, fake: FakeVllm, asks: Callable[..., Fleet]
 ) -> None:
     """What has come before is told."""
     monkeypatch.setattr(pulse, "SILENCE_S", 0.05)
@@ -305,7 +303,7 @@ async def test_a_stream_that_falls_silent_for_good_is_noticed(
 
 
 async def test_an_engine_that_lives_and_says_nothing_runs_into_the_limit(
-    fake: FakeVllm, asks: Callable[..., EngineHttp]
+    fake: FakeVllm, asks: Callable[..., Fleet]
 ) -> None:
     """`timeout_s` is the longest silence, of a stream and of a plain request."""
     fake.replies["/v1/completions"] = lambda _: Events([b"one"], then="hold")
@@ -320,7 +318,7 @@ async def test_an_engine_that_lives_and_says_nothing_runs_into_the_limit(
     await stream.aclose()
 
 
-async def test_a_reader_who_takes_his_time_is_no_silence(fake: FakeVllm, asks: Callable[..., EngineHttp]) -> None:
+async def test_a_reader_who_takes_his_time_is_no_silence(fake: FakeVllm, asks: Callable[..., Fleet]) -> None:
     """Events that wait to be read are not the engine's fault."""
     fake.replies["/v1/completions"] = lambda _: Events([b"one", b"two"])
     stream = asks(fake.url, timeout_s=0.5).stream("/v1/completions", {}, request_id="r")
@@ -331,7 +329,7 @@ async def test_a_reader_who_takes_his_time_is_no_silence(fake: FakeVllm, asks: C
 
 
 async def test_giving_up_a_request_gives_up_its_work(
-    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., EngineHttp]
+    serves: Callable[[Handler], Awaitable[str]], asks: Callable[..., Fleet]
 ) -> None:
     """Cancelling the caller closes the connection."""
     silent = Silent(30, "200 OK")

@@ -12,8 +12,7 @@ import pytest
 from solutions import SOLUTIONS
 
 from reward_models.label_token import LabelToken
-from service.engines.engine import EngineHttp
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.probe import probe_policy, probe_reward
 from service.engines.reward import VllmScorer
@@ -87,7 +86,7 @@ async def generate_steps(
     return steps
 
 
-async def counted(engine: EngineHttp) -> Bill:
+async def counted(engine: Fleet) -> Bill:
     """Return what vLLM says that it has read, found in its cache and generated since it started, once it is idle."""
     for _ in range(200):
         text = await engine.text("/metrics")
@@ -100,7 +99,7 @@ async def counted(engine: EngineHttp) -> Bill:
     raise AssertionError(f"{running} requests still run")
 
 
-async def block_size(engine: EngineHttp) -> int:
+async def block_size(engine: Fleet) -> int:
     """Return how many tokens a block of the engine's prefix cache holds."""
     found = re.search(r'^vllm:cache_config_info\{.*\bblock_size="(\d+)"', await engine.text("/metrics"), re.MULTILINE)
     assert found is not None
@@ -114,12 +113,12 @@ def token_ids(run: list[Chunk]) -> list[int]:
 async def test_a_seeded_stream_is_repeatable_and_its_ids_are_its_text(policy_settings: PolicySettings) -> None:
     """The same seed gives the same ids, another seed others; joined ids decode to the joined text."""
     bill = Bill()
-    async with engine_client(policy_settings) as client:
+    async with Fleet(policy_settings) as client:
         policy = VllmPolicy(policy_settings, client)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
         runs = [await generate(policy, prompt, seed, bill) for seed in (1, 1, 2)]
         ids = [token_ids(run) for run in runs]
-        shown = await EngineHttp("policy", policy_settings, client).post("/detokenize", {"tokens": ids[0]})
+        shown = await client.post("/detokenize", {"tokens": ids[0]})
     assert ids[0] == ids[1] != ids[2]
     assert shown["prompt"].removesuffix("<eos>") == "".join(chunk.text for chunk in runs[0])
     assert (bill.prompt, bill.generated, bill.exact) == (len(prompt), len(ids[2]), True)
@@ -132,7 +131,7 @@ async def test_a_score_is_what_the_weights_say(reward_settings: RewardSettings, 
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     question, steps = SOLUTIONS[case]
-    async with engine_client(reward_settings) as client:
+    async with Fleet(reward_settings) as client:
         scorer = VllmScorer(reward_settings, client)
         price = await scorer.price(question, steps, 0)
         scores = await scorer.score(question, steps, 0, bill)
@@ -156,7 +155,7 @@ async def test_a_score_is_what_the_weights_say(reward_settings: RewardSettings, 
 
 async def test_a_question_that_cannot_fit_is_refused_and_hurts_no_engine(policy_settings: PolicySettings) -> None:
     """The error names the limit; the next question is answered."""
-    async with engine_client(policy_settings) as client:
+    async with Fleet(policy_settings) as client:
         policy = VllmPolicy(policy_settings, client)
         with pytest.raises(QuestionTooLong, match="tokens in all"):
             await policy.prompt_ids([{"role": "user", "content": "How many pens? " * 1000}])
@@ -167,7 +166,7 @@ async def test_the_stacks_own_engines_lack_nothing(
     policy_settings: PolicySettings, reward_settings: RewardSettings
 ) -> None:
     """What `mull doctor` tries works on the servers that `mull up` starts, abort and cached-token counts included."""
-    async with engine_client(policy_settings) as of_policy, engine_client(reward_settings) as of_reward:
+    async with Fleet(policy_settings) as of_policy, Fleet(reward_settings) as of_reward:
         findings = await probe_policy(policy_settings, of_policy) + await probe_reward(reward_settings, of_reward)
     assert [finding for finding in findings if not finding.ok] == []
     assert len(findings) == 12
@@ -176,7 +175,7 @@ async def test_the_stacks_own_engines_lack_nothing(
 async def test_the_doctor_says_what_a_wrong_label_is(reward_settings: RewardSettings) -> None:
     """It stops there: without labels there is nothing else to try."""
     wrong = reward_settings.model_copy(update={"family": LabelToken(good_token="yes")})
-    async with engine_client(wrong) as client:
+    async with Fleet(wrong) as client:
         findings = await probe_reward(wrong, client)
     assert [finding.ok for finding in findings] == [True, False]
     assert "good_token 'yes'" in findings[-1].detail
@@ -184,7 +183,7 @@ async def test_the_doctor_says_what_a_wrong_label_is(reward_settings: RewardSett
 
 async def test_a_seeded_stream_is_the_same_alone_and_in_a_batch(policy_settings: PolicySettings) -> None:
     """What else an engine is doing changes nothing about a candidate (float32 on a CPU; a GPU promises less)."""
-    async with engine_client(policy_settings) as client:
+    async with Fleet(policy_settings) as client:
         policy = VllmPolicy(policy_settings, client)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
         alone = await generate(policy, prompt, 3)
@@ -195,7 +194,7 @@ async def test_a_seeded_stream_is_the_same_alone_and_in_a_batch(policy_settings:
 @pytest.mark.parametrize("top", [0, 5])
 async def test_log_probabilities_are_those_of_the_tokens(policy_settings: PolicySettings, top: int) -> None:
     """One entry per token; at temperature 1 a greedy reader would find the sampled one among the top ones or below."""
-    async with engine_client(policy_settings) as client:
+    async with Fleet(policy_settings) as client:
         policy = VllmPolicy(policy_settings, client)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
         run = await generate(policy, prompt, 1, sampling=Sampling(temperature=1.0, logprobs=top))
@@ -212,8 +211,8 @@ async def test_the_bills_of_cancelled_streams_are_the_engines_own_count(policy_s
     """Given up at any moment, before the first token and after the last: the sums are /metrics to the token."""
     rng = random.Random(3)
     bills = [Bill() for _ in range(48)]
-    async with engine_client(policy_settings) as client:
-        policy, engine = VllmPolicy(policy_settings, client), EngineHttp("policy", policy_settings, client)
+    async with Fleet(policy_settings) as engine:
+        policy = VllmPolicy(policy_settings, engine)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
         before = await counted(engine)
         tasks = [asyncio.create_task(generate(policy, prompt, seed, bill)) for seed, bill in enumerate(bills)]
@@ -232,8 +231,8 @@ async def test_the_bills_of_cancelled_streams_are_the_engines_own_count(policy_s
 async def test_the_bills_of_cancelled_scores_are_the_engines_own_count(reward_settings: RewardSettings) -> None:
     """A score that is given up was read, or was not."""
     bills = [Bill() for _ in range(24)]
-    async with engine_client(reward_settings) as client:
-        scorer, engine = VllmScorer(reward_settings, client), EngineHttp("reward model", reward_settings, client)
+    async with Fleet(reward_settings) as engine:
+        scorer = VllmScorer(reward_settings, engine)
         await scorer.price(QUESTION, STEPS, 0)
         before = await counted(engine)
         tasks = [asyncio.create_task(scorer.score(QUESTION, STEPS, 0, bill)) for bill in bills]
@@ -256,8 +255,8 @@ async def test_a_solution_written_step_by_step_is_the_one_written_at_once(policy
     """
     questions = [json.loads(line)["problem"] for line in HELD_OUT.read_text().splitlines()[:12]]
     greedy, limit = Sampling(temperature=0.0), 320
-    async with engine_client(policy_settings) as client:
-        policy, engine = VllmPolicy(policy_settings, client), EngineHttp("policy", policy_settings, client)
+    async with Fleet(policy_settings) as engine:
+        policy = VllmPolicy(policy_settings, engine)
         prompts = [await policy.prompt_ids([{"role": "user", "content": question}]) for question in questions]
         whole = await asyncio.gather(
             *(generate(policy, prompt, 0, None, greedy, max_tokens=limit) for prompt in prompts)
@@ -285,7 +284,7 @@ async def test_a_solution_written_step_by_step_is_the_one_written_at_once(policy
 
 async def test_log_probabilities_of_a_step_go_up_to_its_separator(policy_settings: PolicySettings) -> None:
     """The token whose text the engine leaves out is judged like any other."""
-    async with engine_client(policy_settings) as client:
+    async with Fleet(policy_settings) as client:
         policy = VllmPolicy(policy_settings, client)
         prompt = await policy.prompt_ids([{"role": "user", "content": QUESTION}])
         run = await generate(policy, prompt, 1, sampling=Sampling(temperature=1.0, logprobs=0), stop_at_step=True)

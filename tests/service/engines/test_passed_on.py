@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import Events, FakeVllm, Json, delta, usage
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.errors import EngineError, InvalidRequest
 from service.search.ports import Bill, Chunk, Sampling, TokenLogprobs
@@ -37,7 +37,7 @@ def policy(fake: FakeVllm, at_end: AsyncExitStack) -> Callable[..., VllmPolicy]:
 
     def make(**form: Any) -> VllmPolicy:
         settings = PolicySettings.model_validate({"model": "small", "url": fake.url, "prompt": form})
-        asker = VllmPolicy(settings, engine_client(settings))
+        asker = VllmPolicy(settings, Fleet(settings))
         at_end.push_async_callback(asker.aclose)
         return asker
 

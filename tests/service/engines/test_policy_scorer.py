@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import FakeVllm, Held, Json, usage
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy_scorer import PolicyScorer
 from service.errors import EngineError, EngineUnavailable, InvalidRequest, QuestionTooLong
 from service.search.ports import Bill
@@ -34,7 +34,7 @@ async def fake(at_end: AsyncExitStack) -> FakeVllm:
 def scorer(at_end: AsyncExitStack) -> Asker:
     def make(fake: FakeVllm, source: str = "mean_logprob", **more: object) -> PolicyScorer:
         settings = PolicySettings.model_validate({"model": "policy", "url": fake.url, **more})
-        asker = PolicyScorer(settings, engine_client(settings), source)
+        asker = PolicyScorer(settings, Fleet(settings), source)
         at_end.push_async_callback(asker.aclose)
         return asker
 
@@ -184,7 +184,7 @@ async def test_certainty_is_what_the_weights_say(stack: Any, source: str) -> Non
     ]
     settings = PolicySettings(model="models/tiny-policy", served_name="tiny-policy", url=stack.policy_url)
     bill = Bill()
-    async with engine_client(settings) as client:
+    async with Fleet(settings) as client:
         scorer = PolicyScorer(settings, client, source)
         scores = await scorer.score(question, steps, 0, Bill())
         assert await scorer.score(question, steps, 0, bill) == pytest.approx(scores, abs=1e-5)

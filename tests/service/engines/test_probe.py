@@ -5,7 +5,7 @@ from aiohttp import web
 from fake_vllm import Events, FakeVllm, Json, delta, usage
 
 from service.engines import probe
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.probe import Finding, probe_policy, probe_reward
 from service.settings import PolicySettings, RewardSettings
 
@@ -39,7 +39,7 @@ def metrics(running: int) -> web.Response:
 
 async def findings(fake: FakeVllm) -> dict[str, Finding]:
     settings = PolicySettings.model_validate({"model": "small", "url": fake.url})
-    async with engine_client(settings) as client:
+    async with Fleet(settings) as client:
         return {finding.name: finding for finding in await probe_policy(settings, client)}
 
 
@@ -98,7 +98,7 @@ async def test_a_reward_model_is_tried_for_what_its_family_asks(fake: FakeVllm, 
     data = [[0.9, 0.1]] if family == "qwen_prm" else [0.1]
     fake.replies["/pooling"] = lambda _: web.json_response({"data": [{"data": data}]})
     settings = RewardSettings.model_validate({"model": "small", "url": fake.url, "family": family})
-    async with engine_client(settings) as client:
+    async with Fleet(settings) as client:
         found = await probe_reward(settings, client)
     assert [finding.name for finding in found] == tried
     assert all(finding.ok for finding in found)
@@ -107,6 +107,6 @@ async def test_a_reward_model_is_tried_for_what_its_family_asks(fake: FakeVllm, 
 async def test_a_reward_model_that_cannot_score_is_found_out(fake: FakeVllm) -> None:
     """It is told with which flags it would: here a policy is served as if it were a reward model."""
     settings = RewardSettings.model_validate({"model": "small", "url": fake.url, "family": "classifier"})
-    async with engine_client(settings) as client:
+    async with Fleet(settings) as client:
         found = await probe_reward(settings, client)
     assert [(finding.name, finding.ok, finding.needed) for finding in found][1:] == [("scores", False, True)]

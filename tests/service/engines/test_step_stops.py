@@ -9,8 +9,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import Events, FakeVllm, delta, usage
 
-from service.engines.engine import EngineHttp
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.step_stops import StepStops, find_stops
 from service.engines.tokenizer import EngineTokenizer
@@ -42,15 +41,15 @@ async def serve(at_end: AsyncExitStack, *vocabulary: str) -> FakeVllm:
 
 def asks(at_end: AsyncExitStack, fake: FakeVllm, form: StepForm | None = None) -> VllmPolicy:
     settings = PolicySettings.model_validate({"model": "small", "url": fake.url, "steps": form or StepForm()})
-    policy = VllmPolicy(settings, engine_client(settings))
+    policy = VllmPolicy(settings, Fleet(settings))
     at_end.push_async_callback(policy.aclose)
     return policy
 
 
 async def found(at_end: AsyncExitStack, fake: FakeVllm, form: StepForm) -> StepStops:
     settings = PolicySettings.model_validate({"model": "small", "url": fake.url})
-    client = await at_end.enter_async_context(engine_client(settings))
-    return await find_stops(form, EngineTokenizer(EngineHttp("policy", settings, client), size=8))
+    client = await at_end.enter_async_context(Fleet(settings))
+    return await find_stops(form, EngineTokenizer(client, size=8))
 
 
 async def step(

@@ -17,7 +17,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.search.answer_extract import extract
 from service.search.ports import Bill, Chunk, Sampling
@@ -154,7 +154,7 @@ def written(server: PolicySettings) -> dict[str, Written]:
             return Written([chunk async for chunk in stream])
 
     async def write_all() -> list[Written]:
-        async with engine_client(server) as client:
+        async with Fleet(server) as client:
             policy = VllmPolicy(server, client)
             return await asyncio.gather(*(write(policy, prompt) for prompt in PROMPTS.values()))
 
@@ -189,7 +189,7 @@ def written_in_steps(server: PolicySettings) -> dict[str, list[Written]]:
         return steps
 
     async def write_all() -> list[list[Written]]:
-        async with engine_client(server) as client:
+        async with Fleet(server) as client:
             policies = [VllmPolicy(server.model_copy(update={"steps": FORMS[name]}), client) for name in PROMPTS]
             return await asyncio.gather(*(map(write, policies, PROMPTS)))
 

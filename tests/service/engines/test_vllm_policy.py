@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import Events, FakeVllm, Json, delta, usage
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.errors import EngineError, EngineUnavailable, InvalidRequest, QuestionTooLong
 from service.search.ports import Bill, Chunk, Sampling, TokenLogprobs
@@ -28,7 +28,7 @@ async def fake(at_end: AsyncExitStack) -> FakeVllm:
 def policy(at_end: AsyncExitStack) -> Asker:
     def make(fake: FakeVllm, form: PromptForm | None = None) -> VllmPolicy:
         settings = PolicySettings.model_validate({"model": "small", "url": fake.url, "prompt": form or PromptForm()})
-        asker = VllmPolicy(settings, engine_client(settings))
+        asker = VllmPolicy(settings, Fleet(settings))
         at_end.push_async_callback(asker.aclose)
         return asker
 

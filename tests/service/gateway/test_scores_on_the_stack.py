@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.engines.http import engine_client
+from service.engines.fleet import Fleet
 from service.engines.reward import VllmScorer
 from service.search.ports import Bill
 from service.settings_file import load_settings
@@ -57,7 +57,7 @@ async def directly(stack: Any, question: str, solutions: list[list[str]]) -> lis
     """The scores as the reward model's client gives them."""
     settings = load_settings(None, stack.environment).reward_models["tiny-prm"]
     settings = settings.model_copy(update={"url": stack.reward_url})
-    scorer = VllmScorer(settings, engine_client(settings))
+    scorer = VllmScorer(settings, Fleet(settings))
     try:
         return [await scorer.score(question, steps, 0, Bill()) for steps in solutions]
     finally:

@@ -11,9 +11,10 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from service.errors import EngineUnavailable, MullError, Overloaded, QuestionTooLong
+from service.gateway import ray_link
 from service.gateway import workers as ray_side
 from service.gateway.workers import RayWorkers
-from service.search.progress import Interest, Progress, Standing
+from service.search.progress import Committed, Interest, Progress, Standing, Tokens
 from service.search.request import Budget, Message, SearchRequest, WorkerReply
 from strategies.sample import SampleOne
 
@@ -70,7 +71,9 @@ class FakeHandle:
 
 def connected(monkeypatch: pytest.MonkeyPatch, *tries: tuple[Any, ...]) -> tuple[RayWorkers, FakeHandle]:
     handle = FakeHandle(*tries)
-    monkeypatch.setattr(ray_side, "_connect", lambda address: handle)
+    monkeypatch.setattr(ray_link, "_connect", lambda address, anew: handle)
+    monkeypatch.setattr(ray_link, "Membership", lambda: None)
+    monkeypatch.setattr(ray_side, "PAUSE_S", (0.0, 0.0))
     return RayWorkers("127.0.0.1:1"), handle
 
 
@@ -105,17 +108,70 @@ async def test_lost_worker_is_replaced_by_another(monkeypatch: pytest.MonkeyPatc
     assert handle.streams[0].cancelled
 
 
-@pytest.mark.parametrize(
-    ("first", "budget"), [((WRITES, ActorDiedError()), Budget()), ((ActorDiedError(),), Budget(policy_tokens=100))]
-)
-async def test_no_second_try_where_it_could_contradict_the_first(
-    monkeypatch: pytest.MonkeyPatch, first: tuple[Any, ...], budget: Budget
-) -> None:
-    """Another worker may write another text than was told, or pass a limit that the lost one had used up."""
-    workers, handle = connected(monkeypatch, first, (GOOD,))
+async def test_no_second_search_contradicts_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker may write another text than was told."""
+    workers, handle = connected(monkeypatch, (WRITES, ActorDiedError()), (GOOD,))
     with pytest.raises(EngineUnavailable):
-        await told(workers, REQUEST.model_copy(update={"budget": budget}))
+        await told(workers)
     assert len(handle.calls) == 1
+
+
+LIMITED = REQUEST.model_copy(update={"budget": Budget(policy_tokens=100, reward_tokens=50)})
+USED = Progress(committed=Committed(policy=Tokens(spent=20, reserved=30), reward=Tokens(spent=10)))
+
+
+async def test_second_search_gets_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lost worker had spent, and what it had in flight, is gone; the client is not told of it meanwhile."""
+    workers, handle = connected(monkeypatch, (STANDS, USED, ActorDiedError()), (GOOD,))
+    *progress, again = await told(workers, LIMITED)
+    assert progress == [STANDS]
+    assert [call[0]["budget"]["policy_tokens"] for call in handle.calls] == [100, 50]
+    assert [call[0]["budget"]["reward_tokens"] for call in handle.calls] == [50, 40]
+    first = result(REQUEST).usage
+    assert again.usage.policy.discarded == first.policy.discarded + 20
+    assert again.usage.reward.submitted == first.reward.submitted + 10
+    assert (again.usage.policy.estimated, again.usage.reward.estimated) == (True, True)
+    assert "worker was lost" in again.warnings[-1]
+
+
+async def test_the_last_report_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was set aside and not used is there again."""
+    less = Progress(committed=Committed(policy=Tokens(spent=25)))
+    workers, handle = connected(monkeypatch, (USED, less, ActorDiedError()), (GOOD,))
+    await told(workers, LIMITED)
+    assert handle.calls[1][0]["budget"]["policy_tokens"] == 75
+
+
+async def test_plain_search_with_limits_is_looked_on_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is left of them is known when its worker is lost."""
+    workers, handle = connected(monkeypatch, (USED, ActorDiedError()), (USED, GOOD))
+    again = await workers.search(LIMITED, 5.0)
+    assert again.choices == result(REQUEST).choices
+    assert [call[2]["committed"] for call in handle.calls] == [True, True]
+    assert handle.calls[1][0]["budget"]["policy_tokens"] == 50
+
+
+async def test_nothing_left_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget that the lost worker may have spent to its end leaves nothing for another one."""
+    all_of_it = Progress(committed=Committed(policy=Tokens(spent=20, reserved=80)))
+    workers, handle = connected(monkeypatch, (all_of_it, ActorDiedError()), (GOOD,))
+    with pytest.raises(EngineUnavailable, match="policy_tokens") as caught:
+        await workers.search(LIMITED, 5.0)
+    assert "budget" in caught.value.hint
+    assert len(handle.calls) == 1
+
+
+async def test_what_was_gone_on_from_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second worker found samples of the lost one: they are this request's, and in its usage already."""
+    found = result(REQUEST)
+    before = found.usage.model_copy(
+        update={"policy": found.usage.policy.model_copy(update={"kept": 10, "discarded": 0})}
+    )
+    reply = WorkerReply(result=found.model_copy(update={"continued": before})).model_dump()
+    workers, _ = connected(monkeypatch, (USED, ActorDiedError()), (reply,))
+    again = await workers.search(LIMITED, 5.0)
+    assert again.continued is None
+    assert again.usage.policy.discarded == found.usage.policy.discarded + 10
 
 
 @pytest.mark.parametrize(

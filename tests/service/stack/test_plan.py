@@ -6,6 +6,7 @@ import pytest
 
 from service.errors import StackError
 from service.settings import Settings
+from service.settings_file import load_settings, save_settings
 from service.stack import plan as planning
 from service.stack.plan import Part, Plan, plan_stack
 from service.stack.ports import free_ports, is_free
@@ -82,6 +83,43 @@ def test_gpu_profile_shares_the_card(tmp_path: Path) -> None:
     assert parts["reward-r"].after == ("policy-p",)
     assert "0.45" in parts["policy-p"].command
     assert "--no-enable-chunked-prefill" not in parts["policy-p"].command
+
+
+def test_replicas_are_servers_of_their_own(tmp_path: Path) -> None:
+    """As many as are asked for, on ports of their own, under numbered names; the effective settings have all URLs."""
+    plan = plan_for(tmp_path, policies={"p": {"model": "a/policy", "replicas": 3}})
+    parts = parts_of(plan)
+    assert [name for name in parts if name.startswith("policy")] == ["policy-p", "policy-p-2", "policy-p-3"]
+    urls = [f"{parts[name].url}/" for name in ("policy-p", "policy-p-2", "policy-p-3")]
+    assert [str(url) for url in plan.settings.policies["p"].urls] == urls
+    assert len(set(urls)) == 3
+    assert len(plan.settings.reward_models["r"].urls) == 1
+
+
+def test_replicas_share_the_card_too(tmp_path: Path) -> None:
+    """They start one after the other, each with its part of the memory."""
+    parts = parts_of(plan_for(tmp_path, profile="gpu", policies={"p": {"model": "a/policy", "replicas": 2}}))
+    assert parts["policy-p-2"].after == ("policy-p",)
+    assert parts["reward-r"].after == ("policy-p", "policy-p-2")
+    assert all("0.30" in parts[name].command for name in ("policy-p", "policy-p-2", "reward-r"))
+
+
+def test_a_judge_that_shares_a_policy_has_all_its_servers(tmp_path: Path) -> None:
+    """It starts none of its own."""
+    policies = {"p": {"model": "a/policy", "replicas": 2}}
+    plan = plan_for(tmp_path, policies=policies, reward_models={}, models={"m": {"policy": "p", "judge": "same"}})
+    assert not any(name.startswith("reward") for name in parts_of(plan))
+    judge = plan.settings.reward_of("m")
+    assert judge is not None
+    assert judge.urls == plan.settings.policies["p"].urls
+    assert len(judge.urls) == 2
+
+
+def test_the_effective_settings_with_replicas_can_be_read_again(tmp_path: Path) -> None:
+    """The workers and the gateway read them from a file."""
+    plan = plan_for(tmp_path, policies={"p": {"model": "a/policy", "replicas": 2}})
+    save_settings(plan.settings, tmp_path / "effective.yaml")
+    assert load_settings(tmp_path / "effective.yaml", environ={}) == plan.settings
 
 
 def test_every_server_stays_on_this_machine(tmp_path: Path) -> None:

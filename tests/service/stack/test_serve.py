@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
-from service.cli.serve import in_front_of
+from service.cli.serve import engine_at, in_front_of
 from service.settings import PolicySettings, RewardSettings
 from service.settings_file import PACKAGED, load_settings
 from strategies.majority_vote import MajorityVote
@@ -45,6 +45,17 @@ def test_no_engine_is_started_for_a_url(server: str, own_environment: dict[str, 
     assert done.exit_code == 0, done.output
     started = [line.split(":")[0] for line in done.output.splitlines() if line.startswith("# ")]
     assert started == ["# redis", "# workers", "# gateway"]
+
+
+def test_several_servers_of_one_policy(server: str, own_environment: dict[str, str]) -> None:
+    """The option is given once for each; what is no URL is told in one line."""
+    configured = load_settings(PACKAGED, {})
+    policy = engine_at(configured.policies, PolicySettings, [server, "http://10.0.0.2:8000"], None, None)
+    assert [str(url) for url in policy.urls] == [f"{server}/", "http://10.0.0.2:8000/"]
+    urls = ["--policy-url", server, "--policy-url", "nonsense"]
+    done = CliRunner().invoke(app, ["serve", *urls, "--dry-run"], env=own_environment)
+    assert done.exit_code == 2
+    assert "nonsense: Input should be a valid URL" in done.output
 
 
 def test_url_where_no_vllm_answers(own_environment: dict[str, str]) -> None:
