@@ -3,13 +3,15 @@
 ENGINE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 PYTHON ?= python3
 BIN := .venv/bin
+# Minutes of random faults in `make test-faults`.
+SOAK ?= 30
 HARNESS := build/harness
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-faults test-load harness lint lock clean
 
 help:  ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install:  ## make .venv from the lock (does nothing when it is up to date)
 	@$(PYTHON) -m deploy.install $(ENGINE)
@@ -29,8 +31,8 @@ lint: install  ## ruff, mypy --strict, import-linter
 test: lint  ## lint, then every test, the ones on the running stack included
 	@$(BIN)/python -m pytest
 
-test-faults: install  ## every fault and half an hour of soak; the table of outcomes goes into docs/reliability.md
-	@$(BIN)/python -m pytest tests/faults -m "stack or faults" --outcomes docs/reliability.md
+test-faults: install  ## every fault, and half an hour of them at random: the table of docs/reliability.md
+	@$(BIN)/python -m pytest tests/faults -m "stack or faults" --soak-minutes $(SOAK) --outcomes docs/reliability.md
 
 test-load: install  ## the heavier runs, on a stack that it leaves up: many connections, overhead, the harness
 	@MULL_DOORS__TOKENS_IN_FLIGHT=100000 MULL_DOORS__TOKENS_WAITING=400000 $(BIN)/mull up --detach
