@@ -55,7 +55,7 @@ class Stack:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests on the stack last, those that start a second one after them, and those that break it at the end."""
+    """Put the tests on the stack last, after them those that break it, and at the end those that start a second one."""
     items.sort(key=lambda item: (_needs_stack(item), "faults" in item.path.parts, item.path.name == "test_recovery.py"))
     for item in items:
         if _needs_stack(item) and item.get_closest_marker("timeout") is None:

