@@ -34,9 +34,10 @@ test: lint  ## lint, then every test, the ones on the running stack included
 test-faults: install  ## every fault, and half an hour of them at random: the table of docs/reliability.md
 	@$(BIN)/python -m pytest tests/faults -m "stack or faults" --soak-minutes $(SOAK) --outcomes docs/reliability.md
 
-test-load: install  ## the heavier runs, on a stack that it leaves up: many connections, overhead, the harness
+test-load: install  ## the heavier runs, on a stack that it leaves up: many connections, ten minutes of load, overhead, the harness
 	@MULL_DOORS__TOKENS_IN_FLIGHT=100000 MULL_DOORS__TOKENS_WAITING=400000 $(BIN)/mull up --detach
 	@$(BIN)/python -m benchmarks.connections --deadline 15
+	@$(BIN)/python -m benchmarks.load --minutes 10 --in-flight 64
 	@$(BIN)/python -m benchmarks.gateway_overhead
 	@$(MAKE) --no-print-directory harness
 
