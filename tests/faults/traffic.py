@@ -240,7 +240,11 @@ def _cut_short(mull: Mapping[str, Any]) -> tuple[str, str]:
 def _error(status: int | None, said: Mapping[str, Any]) -> tuple[str, str]:
     """Return an error's code, and what is wrong with its shape or its status."""
     error = said.get("error")
-    if not isinstance(error, dict) or set(error) - {"trace_id"} != {"message", "type", "param", "code"} or not error["message"]:
+    if (
+        not isinstance(error, dict)
+        or set(error) - {"trace_id"} != {"message", "type", "param", "code"}
+        or not error["message"]
+    ):
         return "error", f"an error not of OpenAI's shape: {said}"
     code = str(error["code"])
     if code not in _STATUS:
