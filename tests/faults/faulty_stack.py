@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -94,7 +94,8 @@ class FaultyStack:
         killed = [process for process in session(leader) if which(process)]
         assert killed, f"there is nothing to kill in {part}"
         for process in killed:
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that ends when another one does
+                os.kill(process.pid, signal.SIGKILL)
 
     def is_whole(self) -> bool:
         """Whether what `mull up` looks after, and was killed, has been started again."""
