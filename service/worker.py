@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
+from contextlib import aclosing, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.errors import MullError, UnknownModel
+from service.meter import Meter, RayMeter
 from service.pool import CandidatePools
 from service.redis_allowance import WORKER_SHARE, allowance
 from service.redis_link import RedisLink
@@ -25,7 +26,13 @@ from service.search.search import search
 from service.search.slots import Slots
 from service.search.watch import Watch
 from service.settings import PublicModel, Settings
+from service.tracing.carried import Headers
+from service.tracing.start import tracing_for
 from service.worker_health import AnswerCheck
+from service.worker_metrics import WorkerMetrics
+
+if TYPE_CHECKING:
+    from service.tracing.spans import SearchSpan
 
 _RESTART = "Restart it with mull up."
 
@@ -33,41 +40,47 @@ _RESTART = "Restart it with mull up."
 class SearchWorker:
     """One replica. Its engine connections, slots and answer readers are shared by all searches that it runs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, meter: Meter | None = None) -> None:
         self._settings = settings
         self._readers = AnswerReaders()
         self._answers = AnswerCheck()
+        fleets = {("policy", name): Fleet(policy) for name, policy in settings.policies.items()}
+        fleets |= {("reward", name): Fleet(reward) for name, reward in settings.reward_models.items()}
+        self._metrics = WorkerMetrics(meter or RayMeter(), fleets)
         self._policies = {
-            name: (VllmPolicy(policy, Fleet(policy)), Slots(policy.capacity))
-            for name, policy in self._settings.policies.items()
+            name: (VllmPolicy(policy, fleets["policy", name]), Slots(policy.capacity))
+            for name, policy in settings.policies.items()
         }
         self._link = RedisLink(settings.redis)
         self._memos = score_memos(settings, self._link)
         self._pools = CandidatePools(settings, self._link)
         # Ray Serve awaits this when it ends a replica. Were it a method, Python would call it as well.
         self.__del__ = self._aclose
+        self._tracing = tracing_for(settings.tracing, "worker")
         self._redis_s = WORKER_SHARE * settings.redis.timeout_ms / 1000
         self._scorers = {
-            name: (VllmScorer(reward, Fleet(reward)), Slots(reward.capacity))
-            for name, reward in self._settings.reward_models.items()
+            name: (VllmScorer(reward, fleets["reward", name]), Slots(reward.capacity))
+            for name, reward in settings.reward_models.items()
         }
 
-    async def search(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    async def search(
+        self, request: dict[str, Any], deadline_s: float, context: Headers | None = None
+    ) -> dict[str, Any]:
         """Run one search: `SearchRequest` in, `WorkerReply` out, both as plain data.
 
-        Cancelling the call stops the search and its engine requests.
+        `context` says where in a trace it is. Cancelling the call stops the search and its engine requests.
         """
-        return await self._search(request, deadline_s)
+        return await self._search(request, deadline_s, context)
 
     async def watch(
-        self, request: dict[str, Any], deadline_s: float, interest: dict[str, Any]
+        self, request: dict[str, Any], deadline_s: float, interest: dict[str, Any], context: Headers | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Run one search as `search` does, and tell how it goes: any number of `Progress`, at last the `WorkerReply`.
 
         Closing the generator, or cancelling the call, stops the search and its engine requests.
         """
         watch = Watch(Interest.model_validate(interest))
-        searching = asyncio.create_task(self._search(request, deadline_s, watch))
+        searching = asyncio.create_task(self._search(request, deadline_s, context, watch))
         try:
             async with aclosing(watch.deliveries(searching)) as deliveries:
                 async for progress in deliveries:
@@ -77,26 +90,35 @@ class SearchWorker:
             searching.cancel()
             await asyncio.gather(searching, return_exceptions=True)
 
-    async def _search(self, request: dict[str, Any], deadline_s: float, watch: Watch | None = None) -> dict[str, Any]:
+    async def _search(
+        self, request: dict[str, Any], deadline_s: float, context: Headers | None, watch: Watch | None = None
+    ) -> dict[str, Any]:
         try:
             wanted = SearchRequest.model_validate(request)
             model = self._model(wanted.model)
             reader = self._readers.reader(wanted.answer)
             self._answers.uses(wanted.answer, reader)
-            with allowance(self._redis_s):
+            engines = self._engines(model, reader, wanted.memory)
+            span = self._span(wanted, deadline_s, context)
+            with allowance(self._redis_s), self._metrics.search(wanted.strategy.name) as tally, span or nullcontext():
+                if span is not None:
+                    engines = span.engines(engines, model.policy, model.reward)
                 result = await search(
                     wanted,
                     deadline_s=deadline_s,
                     settings=self._settings.policies[model.policy],
-                    engines=self._engines(model, reader, wanted.memory),
+                    engines=engines,
                     pool=self._pools.of(wanted),
                     watch=watch,
+                    hear=tally.saw,
                 )
+                if span is not None:
+                    span.found(result)
         except MullError as error:
             return WorkerReply(error=error.to_wire()).model_dump()
         return WorkerReply(result=result).model_dump()
 
-    async def score(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    async def score(self, request: dict[str, Any], deadline_s: float, context: Headers | None = None) -> dict[str, Any]:
         """Score solutions: `ScoreRequest` in, `ScoreReply` out, both as plain data.
 
         Cancelling the call stops the engine's requests.
@@ -106,11 +128,15 @@ class SearchWorker:
             model = self._model(wanted.model)
             if model.reward is None:
                 raise UnknownModel(f"The worker has no reward model for {wanted.model!r}.", hint=_RESTART)
-            scorer, slots = self._scorers[model.reward]
+            vllm, slots = self._scorers[model.reward]
             form = self._settings.policies[model.policy].steps
             memo = self._memo(model.reward, wanted.memory)
-            with allowance(self._redis_s):
+            span = self._span(wanted, deadline_s, context)
+            with allowance(self._redis_s), span or nullcontext():
+                scorer = vllm if span is None else span.scorer(vllm, model.reward)
                 result = await judge(wanted, deadline_s=deadline_s, form=form, scorer=scorer, slots=slots, memo=memo)
+                if span is not None:
+                    span.scored(result)
         except MullError as error:
             return ScoreReply(error=error.to_wire()).model_dump()
         return ScoreReply(result=result).model_dump()
@@ -136,11 +162,20 @@ class SearchWorker:
 
         That the event loop turns is shown by an answer in time. Engines are not asked: a new replica heals none.
         """
+        self._metrics.look()
         await self._answers.check()
 
     async def _aclose(self) -> None:
         await self._pools.aclose()
         await self._link.aclose()
+        if self._tracing is not None:
+            await self._tracing.aclose()
+
+    def _span(
+        self, request: SearchRequest | ScoreRequest, deadline_s: float, context: Headers | None
+    ) -> "SearchSpan | None":
+        """Begin a span, where tracing is on here; a gateway that traces nothing says nothing of where it is."""
+        return None if self._tracing is None else self._tracing.search(request, deadline_s, context or {})
 
     def _model(self, name: str) -> PublicModel:
         model = self._settings.models.get(name)

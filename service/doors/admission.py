@@ -11,9 +11,15 @@ from service.errors import Overloaded
 
 
 class Admission:
-    """`FairQueue` for tasks: `bound` and `room` are its own, in tokens."""
+    """`FairQueue` for tasks: `bound` and `room` are its own, in tokens.
+
+    `refused` counts those that were turned away since too much waited, and those whose turn did not come in time.
+    """
 
     def __init__(self, bound: int, room: int) -> None:
+        self.bound = bound
+        self.room = room
+        self.refused: dict[str, int] = {"full": 0, "late": 0}
         self._queue = FairQueue(bound, room)
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -39,6 +45,7 @@ class Admission:
         ticket = next(self._numbers)
         verdict = self._queue.arrive(ticket, caller, price)
         if verdict == "refused":
+            self.refused["full"] += 1
             raise Overloaded(
                 "Too much is waiting to be searched already.", hint="Come back in a moment, or ask for less."
             )
@@ -60,6 +67,7 @@ class Admission:
             async with asyncio.timeout(left_s):
                 await self._waiting[ticket]
         except TimeoutError:
+            self.refused["late"] += 1
             raise Overloaded(
                 f"It was not this request's turn within its deadline ({left_s:.1f} s were left).",
                 hint="Come back in a moment, or raise mull.budget.deadline_ms.",

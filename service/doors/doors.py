@@ -59,10 +59,16 @@ class Doors:
         self._shared = SharedCounts(self._link)
         self._local = LocalCounts()
         self._ledger = Ledger(ledger_path(settings))
-        self._admission = Admission(doors.tokens_in_flight, doors.tokens_waiting)
+        self._over_quota = 0
+        self.admission = Admission(doors.tokens_in_flight, doors.tokens_waiting)
         # However short it is, a search takes one of the workers' places: it weighs as much.
         self._least = max(1, doors.tokens_in_flight // (ray.most * ray.searches_per_replica))
         self._returning: set[asyncio.Task[None]] = set()
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many requests were not let in: by the queue (see `Admission`), or by the quota of their key."""
+        return {**self.admission.refused, "quota": self._over_quota}
 
     def caller(self, authorization: str | None, address: str | None) -> Key | None:
         """Return whose key a request shows; `None` where none is asked for. Raises `InvalidApiKey`; see `Guard`."""
@@ -89,16 +95,17 @@ class Doors:
         wanted = price(request, self._settings)
         weight = max(self._least, wanted.reward if isinstance(request, ScoreRequest) else wanted.policy)
         if key is None:
-            yield Ticket(self._admission, None, weight)
+            yield Ticket(self.admission, None, weight)
             return
         _check_size(key, wanted)
         counts, standing = await self._take(key, wanted.total, deadline_s)
         headers.update(rate_limit_headers(key.quota, standing))
         if standing.refused is not None:
+            self._over_quota += 1
             self._ledger.refused(key.name)
             raise quota_exceeded(key.quota, standing, standing.refused, wanted.total)
         self._ledger.let_in(key.name)
-        ticket = Ticket(self._admission, key.name, weight)
+        ticket = Ticket(self.admission, key.name, weight)
         failed = False
         try:
             yield ticket

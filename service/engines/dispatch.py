@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from service.engines.affinity import Route
 from service.engines.failures import out_of_service
+from service.engines.outcome import Outcome
 from service.engines.replica import Replica
 from service.engines.retry import MOST_TRIES, RetryBudget, pause_s
 from service.errors import EngineError, EngineTimeout, EngineUnavailable
@@ -53,20 +54,25 @@ class Errand:
 
     def answered(self) -> None:
         """It is over, and the replica did what it should."""
-        if self._drop():
+        if self._drop("ok"):
             self.replica.breaker.succeeded(self._epoch)
 
     def failed(self, error: EngineError) -> None:
         """It is over, and failed; a fault of the replica's counts against it."""
-        if self._drop():
+        if self._drop("failed" if error.elsewhere else "refused"):
             if error.elsewhere:
                 self.replica.breaker.failed(self._epoch, error)
             else:
                 self.replica.breaker.succeeded(self._epoch)
 
+    def refused(self) -> None:
+        """It is over: the replica has found it at fault."""
+        if self._drop("refused"):
+            self.replica.breaker.succeeded(self._epoch)
+
     def left(self) -> None:
         """It is over, if it was not before; nothing is known of the replica."""
-        self._drop()
+        self._drop("left")
 
     async def again(self, error: EngineError, *, whatever_was_done: bool) -> None:
         """Give the request to a replica once more, after a pause.
@@ -99,9 +105,10 @@ class Errand:
         replica.load += 1
         replica.routed += 1
 
-    def _drop(self) -> bool:
+    def _drop(self, outcome: Outcome) -> bool:
         """Return whether a replica had it until now."""
         held, self._held = self._held, False
         if held:
             self.replica.load -= 1
+            self.replica.over[outcome] += 1
         return held

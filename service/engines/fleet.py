@@ -184,6 +184,9 @@ class Fleet:
                     answer = read(content)
                 except EngineError as error:
                     await errand.again(error, whatever_was_done=True)
+                except MullError:
+                    errand.refused()
+                    raise
                 else:
                     errand.answered()
                     if errand.work_lost and isinstance(answer, dict):

@@ -1,5 +1,6 @@
 """One server of an engine, as one worker sees it: its connections, its health, and what it has in flight."""
 
+from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from service.engines.abort import Aborts
 from service.engines.breaker import Breaker
 from service.engines.failures import LOST, lost
 from service.engines.http import EngineClient
+from service.engines.outcome import Outcome
 from service.engines.pulse import PATIENCE, Pulse
 from service.settings import Engine
+from service.tracing.carried import calling
 
 ABORT_PATH = "/inference/v1/abort_requests"
 HEALTHY_WITHIN_S = 1.0
@@ -19,7 +22,8 @@ _NO_SUCH_THING = {403, 404, 405}  # vLLM started without --enable-scale-out; old
 
 
 class Replica:
-    """`name` is its URL; `load` is what it has in flight of this worker's requests, `routed` what it has ever had.
+    """`name` is its URL; `load` is what it has in flight of this worker's requests, `routed` what it has ever had,
+    `over` how what it had has ended. `address`: host and port alone.
 
     One that is `alone` is waited for until a request's own limit, however silent it is: nobody else can do its work.
     """
@@ -29,6 +33,8 @@ class Replica:
         self.title = title
         self.load = 0
         self.routed = 0
+        self.over: Counter[Outcome] = Counter()
+        self.address = f"{url.host}:{url.port}"
         self.aborts = Aborts(self._abort)
         self.breaker = Breaker(title, self._healthy)
         self._client = EngineClient(engine, url)
@@ -41,6 +47,9 @@ class Replica:
     ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Return the response, once its head is there. Raises what aiohttp raises."""
         headers = None if request_id is None else {"X-Request-Id": request_id}
+        if (call := calling.get()) is not None:
+            call.server = self.name
+            headers = {**call.headers, **(headers or {})}
         return self._client.request(method, path, json=body, headers=headers)
 
     async def whole(self, method: str, path: str, body: object, request_id: str | None) -> tuple[int, bytes]:

@@ -89,6 +89,9 @@ class EngineStream:
             except EngineError as error:
                 await self._errand.again(error, whatever_was_done=False)
                 self._sending = asyncio.create_task(self._send(self._errand.replica))
+            except MullError:
+                self._errand.refused()
+                raise
             else:
                 self._errand.replica.pulse.watch(self)
                 return self._response

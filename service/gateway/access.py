@@ -1,4 +1,4 @@
-"""What happens around every request: an id, one log line without a word of the question, and a count."""
+"""What happens around every request: an id, one log line without a word of the question, a count, and a span."""
 
 import json
 import logging
@@ -6,15 +6,22 @@ import re
 import time
 import traceback
 import uuid
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import MullError
+from service.gateway.outcome import outcome
 from service.metrics import Metrics
+from service.tracing.carried import here, ids
+
+if TYPE_CHECKING:
+    from service.tracing.spans import ServedSpan
+    from service.tracing.tracer import Tracing
 
 ENDPOINTS = {
     "/v1/chat/completions": "chat",
@@ -28,6 +35,7 @@ ENDPOINTS = {
     "/healthz": "healthz",
     "/readyz": "readyz",
     "/metrics": "metrics",
+    "/metrics/workers": "metrics",
     "/openapi.json": "openapi",
 }
 _PROBES = {"healthz", "readyz", "metrics"}
@@ -41,7 +49,10 @@ _log = logging.getLogger("mull.access")
 
 @dataclass(slots=True)
 class Trace:
-    """One request: its id, the name of the key that its client has shown, and what is noted for log and metrics."""
+    """One request: its id, the name of the key that its client has shown, and what is noted for log and metrics.
+
+    `span` is there while tracing is on.
+    """
 
     id: str
     endpoint: str
@@ -49,6 +60,7 @@ class Trace:
     strategy: str = "none"
     cache: str = "none"
     error: str | None = None
+    span: "ServedSpan | None" = None
 
 
 def trace(connection: HTTPConnection) -> Trace:
@@ -56,16 +68,24 @@ def trace(connection: HTTPConnection) -> Trace:
     return cast(Trace, connection.scope["mull.trace"])
 
 
+def error_body(error: MullError) -> dict[str, Any]:
+    """Return an error's body, with the id of the request that is being served."""
+    body = error.to_body()
+    body["error"]["trace_id"] = _serving.get()
+    return body
+
+
 class AnswerCutOff(Exception):
     """An answer that had begun could not be brought to its end."""
 
 
 class Access:
-    """ASGI middleware: takes or makes x-request-id, logs, counts, and turns a crash into a 500 with our body."""
+    """ASGI middleware: takes or makes x-request-id, logs, counts, traces, turns a crash into a 500 with our body."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: "Tracing | None" = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -73,7 +93,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         begun = time.monotonic()
-        noted = Trace(_id(scope), _endpoint(scope["path"]))
+        noted = self._noted(scope)
         scope["mull.trace"] = noted
         _serving.set(noted.id)
         status = 0
@@ -99,11 +119,28 @@ class Access:
             await _send_crash(send_with_id)
         finally:
             self._note(scope, noted, status, time.monotonic() - begun)
+            if noted.span is not None:
+                noted.span.end(status=status or None, error=noted.error)
+
+    def _noted(self, scope: Scope) -> Trace:
+        """Begin to note a request. The trace that begins with it has its id, if that is a new one."""
+        endpoint, given, span = _endpoint(scope["path"]), _given_id(scope), None
+        if self._tracing is not None:
+            if endpoint not in _PROBES:
+                headers = HTTPConnection(scope).headers
+                span = self._tracing.request(scope["method"], _route(scope["path"]), _context(headers))
+            here.set(None if span is None else span.headers)
+        if span is None:
+            return Trace(given or uuid.uuid4().hex, endpoint)
+        noted = Trace(given or (span.trace_id if span.first else uuid.uuid4().hex), endpoint, span=span)
+        span.tell({"mull.trace_id": noted.id})
+        return noted
 
     def _note(self, scope: Scope, noted: Trace, status: int, seconds: float) -> None:
         self._metrics.requests.labels(noted.endpoint, noted.strategy, status).inc()
         if noted.strategy != "none":
-            self._metrics.request_duration.labels(noted.strategy).observe(seconds)
+            came_to = outcome(status, noted.error)
+            self._metrics.request_duration.labels(noted.strategy, came_to).observe(seconds)
         fields = {
             "request_id": noted.id,
             "method": scope["method"],
@@ -118,10 +155,22 @@ class Access:
         _log.log(level, "answered", extra={"fields": fields})
 
 
-def _id(scope: Scope) -> str:
-    """Return the client's id if it is harmless in a header and a log, else a new one."""
+def _given_id(scope: Scope) -> str | None:
+    """Return the client's id if it is harmless in a header and a log."""
     given = HTTPConnection(scope).headers.get("x-request-id", "")
-    return given if ID.fullmatch(given) else uuid.uuid4().hex
+    return given if ID.fullmatch(given) else None
+
+
+def _context(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what a client says of the trace that its request is part of."""
+    return {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
+
+
+def _route(path: str) -> str | None:
+    """Return which of the few routes a path is one of."""
+    if path in ENDPOINTS:
+        return path
+    return next((f"{folder}{{id}}" for folder in _BELOW if path.startswith(folder)), None)
 
 
 def _endpoint(path: str) -> str:
@@ -131,7 +180,7 @@ def _endpoint(path: str) -> str:
 
 async def _send_crash(send: Send) -> None:
     error = MullError("Mull made a mistake.", hint="Its log has the details, under the x-request-id.")
-    body = json.dumps(error.to_body()).encode()
+    body = json.dumps(error_body(error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -151,6 +200,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **({} if (serving := _serving.get()) is None else {"request_id": serving}),
+            **ids(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1] is not None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from service.cache import ResultCache
 from service.doors.doors import Doors
+from service.doors.metrics import DoorsCollector
 from service.errors import EngineUnavailable
 from service.flight_locks import FlightLocks
 from service.flights import Flights
@@ -30,6 +31,7 @@ from service.redis_metrics import RedisCollector
 from service.settings import Settings
 from service.settings_file import load_settings
 from service.trace_store import TraceStore
+from service.tracing.start import tracing_for
 
 
 def create_app(settings: Settings | None = None, workers: Workers | None = None) -> FastAPI:
@@ -41,12 +43,14 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
     log_to_stderr()
     settings = settings or load_settings()
     workers = workers or RayWorkers(settings.ray.address)
+    tracing = tracing_for(settings.tracing, "gateway")
     link = RedisLink(settings.redis)
     traces = TraceStore(settings.redis, link)
     cache, doors, metrics = ResultCache(settings, link), Doors(settings, link), Metrics()
     flights = Flights(FlightLocks(link), settings.redis.max_value_bytes)
     metrics.add(RedisCollector(link))
-    gateway = Gateway(settings, workers, cache, flights, metrics, Readiness(workers), traces, doors)
+    metrics.add(DoorsCollector(doors))
+    gateway = Gateway(settings, workers, cache, flights, metrics, Readiness(workers), traces, doors, tracing=tracing)
 
     responses = Responses(gateway)
 
@@ -62,6 +66,8 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
             await workers.aclose()
         await gateway.doors.aclose()
         await link.aclose()
+        if tracing is not None:
+            await tracing.aclose()
 
     app = FastAPI(
         title="Mull",
@@ -80,7 +86,7 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
     if settings.doors.cors_origins:
         allow_origins(app, settings.doors.cors_origins)
     app.add_middleware(Allowed, redis_s=GATEWAY_SHARE * settings.redis.timeout_ms / 1000)
-    app.add_middleware(Access, metrics=gateway.metrics)
+    app.add_middleware(Access, metrics=gateway.metrics, tracing=tracing)
     app.openapi = describe(app)  # type: ignore[method-assign]
     handle_failures(app)
     return app

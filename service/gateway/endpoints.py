@@ -33,6 +33,7 @@ from service.gateway.searching import Gateway, answer, answer_told, scores
 from service.gateway.sse import EventStream
 from service.gateway.stream_ask import stream_ask
 from service.gateway.streaming import AnswerStream
+from service.gateway.workers_metrics import workers_metrics
 from service.search.request import SearchResult
 
 Shape = Callable[[SearchResult, MullReply, str], ChatCompletion | TextCompletion]
@@ -115,7 +116,12 @@ def endpoints(gateway: Gateway) -> APIRouter:
     @router.get("/metrics")
     async def metrics() -> Response:
         """Give Prometheus its text."""
-        return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/metrics/workers")
+    async def metrics_of_workers() -> Response:
+        """Give Prometheus what the search workers tell Ray's agent on the gateway's machine."""
+        return Response(await workers_metrics(gateway.settings.ray), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

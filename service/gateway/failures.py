@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.errors import MullError
-from service.gateway.access import ENDPOINTS, trace
+from service.gateway.access import ENDPOINTS, error_body, trace
 from service.gateway.waiting import ClientGone
 
 CLIENT_GONE = 499
@@ -29,7 +29,7 @@ def error_response(error: MullError) -> JSONResponse:
             headers = {"www-authenticate": "Bearer"}
         case 429 | 503:
             headers = {"retry-after": str(error.retry_after or 5)}
-    return JSONResponse(error.to_body(), error.status, headers)
+    return JSONResponse(error_body(error), error.status, headers)
 
 
 async def _mull_error(request: Request, error: Exception) -> Response:
@@ -49,7 +49,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
             text = f"{path} does not take {method}. Use {(error.headers or {}).get('Allow', 'another method')}."
         case _:
             text = str(error.detail)
-    detail = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
+    detail = {
+        "message": text,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": None,
+        "trace_id": trace(request).id,
+    }
     return JSONResponse({"error": detail}, error.status_code, error.headers)
 
 

@@ -47,6 +47,7 @@ _FAILURES: dict[str, Iterable[int]] = {
     f"{_JOB}/cancel": (401, 404, 431, 500, 503),
     "/v1/traces/{id}": (401, 404, 431, 500, 503),
     "/metrics": (401, 431, 500),
+    "/metrics/workers": (401, 431, 500, 503),
     "/openapi.json": (401, 431, 500),
     "/healthz": (431, 500),
     "/readyz": (431, 500, 503),
@@ -195,7 +196,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
 def _describe_good(path: str, method: str, good: dict[str, Any]) -> None:
     content = good["content"]
     good["description"] = "The answer."
-    if path == "/metrics":
+    if path in ("/metrics", "/metrics/workers"):
         content.clear()
         content["text/plain"] = {"schema": {"type": "string"}}
     elif path in ANSWERS:

@@ -165,6 +165,9 @@ class ErrorDetail(Reply):
     type: str
     param: str | None
     code: str | None
+    trace_id: str | None = Field(
+        None, description="The request's id, also in the header x-request-id and in the logs; none of what is no HTTP."
+    )
 
 
 class ErrorBody(Reply):

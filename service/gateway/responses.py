@@ -26,8 +26,10 @@ from service.gateway.responses_reply import DeletedResponse, ResponseReply, answ
 from service.gateway.responses_work import JobAsk, JobWork, ended
 from service.gateway.searching import Gateway, answer
 from service.gateway.sse import EventStream
+from service.jobs.metrics import JobsCollector
 from service.jobs.runner import Runner
-from service.jobs.store import ENDED, JobStore, Record
+from service.jobs.store import ENDED, Ended, JobStore, Record
+from service.tracing.carried import here
 
 POLL_S = 0.2
 """How often a stream looks for new events."""
@@ -43,7 +45,11 @@ class Responses:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._store = JobStore(gateway.settings)
-        self._runner = Runner(self._store, JobWork(gateway, self._store), gateway.settings.jobs.at_once)
+        work, settings = JobWork(gateway, self._store), gateway.settings.jobs
+        self._runner = Runner(self._store, work, settings.at_once, ended=self._count)
+        if self._store.on:
+            jobs = JobsCollector(self._store)
+            gateway.metrics.add(jobs, first=jobs.ask)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Do jobs for as long as the context lasts."""
@@ -92,7 +98,8 @@ class Responses:
             record = await self._record(id, request)
             if record.status not in ENDED:
                 response = ResponseReply.model_validate_json(record.reply).model_copy(update={"status": "cancelled"})
-                await self._store.cancel(id, ended(response))
+                if await self._store.cancel(id, ended(response)):
+                    self._count("cancelled")
                 self._runner.stop(id)
                 record = await self._record(id, request)
             return JSONResponse(_reply(record))
@@ -106,6 +113,9 @@ class Responses:
             return JSONResponse(DeletedResponse(id=id).model_dump(mode="json"))
 
         return router
+
+    def _count(self, status: Ended) -> None:
+        self._gateway.metrics.jobs_ended.labels(status).inc()
 
     async def _answer(
         self, ask: ResponsesAsk, plan: Plan, wish: CacheWish, request: Request, arrived: float
@@ -125,7 +135,7 @@ class Responses:
         async with admitted(self._gateway.doors, request, plan.request, plan.deadline_s):
             pass
         response = begun(ask, _new_id(), "queued")
-        kept = JobAsk(body=data, wish=wish, trace_id=noted.id, arrived=time.time())
+        kept = JobAsk(body=data, wish=wish, trace_id=noted.id, arrived=time.time(), context=here.get())
         whole = kept.model_dump_json(exclude_defaults=True), response.model_dump_json()
         await self._store.create(response.id, *whole, noted.caller or "", texts(opening(response)))
         self._runner.wake()

@@ -3,8 +3,9 @@
 import json
 import logging
 import time
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -23,6 +24,10 @@ from service.gateway.streaming import line_of
 from service.jobs.runner import Again
 from service.jobs.store import Ended, Ending, JobStore, Lease
 from service.search.progress import Interest, Progress
+from service.tracing.carried import Headers, here
+
+if TYPE_CHECKING:
+    from service.tracing.spans import ServedSpan
 
 MOST_ATTEMPTS = 4
 """A job that was begun so often and never ended is given up: it may be what its gateways die of."""
@@ -37,13 +42,17 @@ _log = logging.getLogger("mull.jobs")
 
 
 class JobAsk(BaseModel):
-    """What is kept of a request: its body, what it said of memory, its id, and when it came (seconds since 1970)."""
+    """What is kept of a request: its body, what it said of memory, its id, and when it came (seconds since 1970).
+
+    `context` says where in a trace it was, if it was traced.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     body: dict[str, Any]
     wish: CacheWish = CacheWish()
     trace_id: str
     arrived: float
+    context: Headers | None = None
 
 
 class JobWork:
@@ -88,8 +97,9 @@ class JobWork:
         # An earlier attempt may have told of its search: what has been sent stays said.
         said = "".join(event["delta"] for event in told if event["type"] == LINE)
         lines = _Lines(self._store, lease, begun, said)
-        request = self._request(lease.owner, kept.trace_id)
-        found = await self._search(request, ask, plan, kept.wish, lines)
+        with self._traced(kept) as span:
+            request = self._request(lease.owner, kept.trace_id, span)
+            found = await self._search(request, ask, plan, kept.wish, lines)
         seconds = time.time() - kept.arrived
         mull = mull_reply(found, plan, settings, trace_id=kept.trace_id, seconds=seconds)
         return answered(begun, found.result, mull, lines.text)
@@ -106,12 +116,30 @@ class JobWork:
                     await lines.tell(f"{line_of(item.standing, stepwise=strategy.stepwise)}\n")
         raise MullError("The search ended without a result.")
 
-    def _request(self, owner: str, trace_id: str) -> Request:
+    @contextmanager
+    def _traced(self, kept: JobAsk) -> Iterator["ServedSpan | None"]:
+        """Make a span of this attempt, below the request that has made the job, where tracing is on here."""
+        tracing = self._gateway.tracing
+        span = None if tracing is None else tracing.job(kept.context or {})
+        if span is not None:
+            here.set(span.headers)
+            span.tell({"mull.trace_id": kept.trace_id})
+        try:
+            yield span
+        except Exception as failure:
+            if span is not None:
+                span.fail(type(failure))
+            raise
+        finally:
+            if span is not None:
+                span.end()
+
+    def _request(self, owner: str, trace_id: str, span: "ServedSpan | None") -> Request:
         """Return a request as the gateway sees it: of the job's owner, under the id of the one that made the job."""
         key = self._gateway.doors.named(owner) if owner else None
         if owner and key is None:
             raise InvalidApiKey("The API key that made this job is not known any more.")
-        noted = Trace(trace_id, "responses", caller=owner or None)
+        noted = Trace(trace_id, "responses", caller=owner or None, span=span)
         return Request({"type": "http", "mull.key": key, "mull.headers": {}, "mull.trace": noted})
 
 

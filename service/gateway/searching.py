@@ -1,11 +1,12 @@
 """One request on its way: doors, cache, workers, cache. It ends at its deadline, and when its client goes away."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
 
@@ -19,6 +20,7 @@ from service.gateway.cache_control import CacheWish
 from service.gateway.found import Found, Opening, Source, spent_now
 from service.gateway.pace import Pace
 from service.gateway.plan import Plan
+from service.gateway.price import costs_by_role, scoring_cost
 from service.gateway.readiness import Readiness
 from service.gateway.score_ask import ScorePlan
 from service.gateway.waiting import in_time, unless_gone
@@ -29,6 +31,10 @@ from service.search.request import SearchResult
 from service.search.score_request import ScoreResult
 from service.settings import Settings
 from service.trace_store import TraceStore
+from service.tracing.facts import Facts, asked, judged, used
+
+if TYPE_CHECKING:
+    from service.tracing.tracer import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Gateway:
     traces: TraceStore
     doors: Doors
     pace: Pace = field(default_factory=Pace)
+    tracing: "Tracing | None" = None
 
 
 async def answer(gateway: Gateway, plan: Plan, wish: CacheWish, request: Request, arrived: float) -> Found:
@@ -82,13 +89,16 @@ async def _told(
     gateway: Gateway, plan: Plan, wish: CacheWish, interest: Interest | None, request: Request, arrived: float
 ) -> AsyncGenerator[Opening | Progress | Found, None]:
     """Give the opening, any progress, and at last what is found."""
+    _tell_span(request, lambda: asked(plan.request, plan.deadline_s))
     async with admitted(gateway.doors, request, plan.request, plan.deadline_s) as ticket:
         kept, outcome = await gateway.cache.get(plan.request, wish.max_age_s)
         counted: Outcome | Source = outcome
+        progressed = False
         try:
             if kept is not None:
                 found = Found(kept.result, "hit", int(kept.age_s))
                 await _keep_trace(gateway, request, kept.result)
+                _tell_span(request, lambda: _came_of(found))
                 yield found.opening
                 yield found
                 return
@@ -102,6 +112,11 @@ async def _told(
                 yield Opening(source if await seat.leads() else "coalesced")
                 while making.told or not seat.landed.done():
                     if making.told:
+                        if not progressed:
+                            progressed = True
+                            gateway.metrics.first_progress.labels(plan.request.strategy.name).observe(
+                                time.monotonic() - arrived
+                            )
                         yield making.told.popleft()
                         continue
                     making.news.clear()
@@ -112,7 +127,9 @@ async def _told(
             elif result.continued is not None:
                 source = counted = "extended"
             await _keep_trace(gateway, request, result)
-            yield Found(result, source)
+            found = Found(result, source)
+            _tell_span(request, lambda: _came_of(found))
+            yield found
         finally:
             gateway.metrics.cache_requests.labels(counted).inc()
 
@@ -138,11 +155,13 @@ class Making:
     async def __call__(self) -> SearchResult:
         """Wait for the search's turn, make it, count it, and keep its result."""
         gateway, plan = self._gateway, self._plan
-        with gateway.metrics.searches_in_flight.track_inprogress():
+        with gateway.metrics.searches_in_flight.labels("search").track_inprogress():
             result = await in_time(self._search, plan.deadline_s, self._arrived)
         spent = spent_now(result)
         self._ticket.settle(spent)
-        gateway.metrics.searched(plan.request.strategy.name, result, spent)
+        strategy, model = plan.request.strategy.name, plan.request.model
+        gateway.metrics.searched(strategy, result, spent)
+        gateway.metrics.paid(strategy, model, costs_by_role(spent, model, gateway.settings))
         if result.continued is None:
             gateway.pace.note(plan.request, result)
         await gateway.cache.put(plan.request, result)
@@ -182,15 +201,31 @@ async def _keep_trace(gateway: Gateway, request: Request, result: SearchResult) 
         await gateway.traces.put(noted.id, result.trace, caller=noted.caller)
 
 
+def _tell_span(request: Request, facts: Callable[[], Facts]) -> None:
+    """Say something in the request's span, if it has one."""
+    if (span := trace(request).span) is not None:
+        span.tell(facts())
+
+
+def _came_of(found: Found) -> Facts:
+    return {"mull.cache": found.source, "mull.stopped_by": found.result.stopped_by, **used(found.spent)}
+
+
 async def scores(gateway: Gateway, plan: ScorePlan, request: Request, arrived: float) -> ScoreResult:
     """Return the scores that `plan` asks for. `arrived` and what is raised are those of `answer`."""
+    _tell_span(request, lambda: asked(plan.request, plan.deadline_s))
     async with admitted(gateway.doors, request, plan.request, plan.deadline_s) as ticket:
 
         async def score(left: float) -> ScoreResult:
             async with ticket.turn(left) as still_left:
                 return await gateway.workers.score(plan.request, still_left)
 
-        result = await unless_gone(request.receive, in_time(score, plan.deadline_s, arrived))
+        with gateway.metrics.searches_in_flight.labels("score").track_inprogress():
+            result = await unless_gone(request.receive, in_time(score, plan.deadline_s, arrived))
         ticket.settle(result.usage)
-        gateway.metrics.scored(result.usage)
+        gateway.metrics.scored("none", result.usage)
+        model = plan.request.model
+        cost = scoring_cost(result.usage, model, gateway.settings)
+        gateway.metrics.paid("none", model, {} if cost is None else {"reward": cost})
+        _tell_span(request, lambda: judged(result.usage))
         return result

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.errors import MullError
-from service.gateway.access import trace
+from service.gateway.access import error_body, trace
 from service.gateway.waiting import ClientGone, disconnected
 
 HEARTBEAT_S = 5.0
@@ -87,7 +87,7 @@ class EventStream(Response):
         noted.error = type(error).__name__
         if isinstance(error, MullError):
             with suppress(OSError, ClientGone):  # the client may be gone as well
-                await self._send(send, _data(error.to_body()), more=False)
+                await self._send(send, _data(error_body(error)), more=False)
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         if not self._begun:

@@ -60,6 +60,6 @@ def reference(name: str) -> dict[str, str]:
 def failure(status: int) -> dict[str, Any]:
     """Return the description of an answer with that status, less its headers."""
     description, (message, kind, param, code) = STATUSES[status]
-    error = {"message": message, "type": kind, "param": param, "code": code}
+    error = {"message": message, "type": kind, "param": param, "code": code, "trace_id": "5d3c"}
     content = {"schema": reference("ErrorBody"), "example": {"error": error}}
     return {"description": description, "content": {"application/json": content}}

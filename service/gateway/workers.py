@@ -17,6 +17,7 @@ from service.gateway.ray_link import RayLink, WorkerLost
 from service.search.progress import Committed, Interest, Progress
 from service.search.request import SearchRequest, SearchResult, WorkerReply
 from service.search.score_request import ScoreReply, ScoreRequest, ScoreResult
+from service.tracing.carried import along
 
 WORTH_A_RETRY_S = 1.0
 """With less time than this a search that was lost is not made again."""
@@ -95,8 +96,9 @@ class RayWorkers:
         while True:
             reply, committed = WorkerReply(), Committed()
             left = due - asyncio.get_running_loop().time()
+            arguments = request.model_dump(), left, interest.model_dump()
             try:
-                async with aclosing(self._items("watch", request.model_dump(), left, interest.model_dump())) as items:
+                async with aclosing(self._items("watch", *arguments, *along())) as items:
                     async for item in items:  # to its end, so that Ray knows it to be over
                         if "error" in item:
                             reply = WorkerReply.model_validate(item)
@@ -152,12 +154,13 @@ class RayWorkers:
         """Return a worker's reply, and whether another worker was lost on the way to it."""
         due = asyncio.get_running_loop().time() + deadline_s
         try:
-            return await self._call(method, request, deadline_s), False
+            return await self._call(method, request, deadline_s, *along()), False
         except WorkerLost:
             if not again or not _worth_a_retry(due):
                 raise
             await _pause(method)
-            return await self._call(method, request, due - asyncio.get_running_loop().time()), True
+            left = due - asyncio.get_running_loop().time()
+            return await self._call(method, request, left, *along()), True
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         handle = await self._link.handle()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from service.errors import JobsUnavailable
 from service.jobs.scripts import FORMAT
-from service.jobs.store import Ending, JobStore, Lease
+from service.jobs.store import Ended, Ending, JobStore, Lease
 from service.jobs.unreadable import MISTAKE, OTHER_VERSION, unreadable
 
 
@@ -32,16 +32,19 @@ _log = logging.getLogger("mull.jobs")
 
 
 class Runner:
-    """Does up to `at_once` jobs of a `store` by `work`.
+    """Does up to `at_once` jobs of a `store` by `work`; `ended` is told what each came to.
 
     A lease that could not be renewed in time may be taken up by another gateway: then both do the job, and only the
     one that holds the newest lease is heard.
     """
 
-    def __init__(self, store: JobStore, work: Work, at_once: int) -> None:
+    def __init__(
+        self, store: JobStore, work: Work, at_once: int, ended: Callable[[Ended], None] = lambda _: None
+    ) -> None:
         self._store = store
         self._work = work
         self._at_once = at_once
+        self._ended = ended
         self._doing: dict[str, tuple[Lease, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._silent = False
@@ -151,6 +154,7 @@ class Runner:
                 if isinstance(outcome, Again):
                     await self._store.release(lease, after_s=outcome.after_s, counted=outcome.counted)
                 elif await self._store.finish(lease, outcome):
+                    self._ended(outcome.status)
                     fields = {"job": lease.id, "status": outcome.status, "attempt": lease.attempt}
                     _log.info("job ended", extra={"fields": fields})
                 return

@@ -84,6 +84,14 @@ return 1
 )
 """Give a job back, due again after some seconds."""
 
+COUNT = (
+    _NOW
+    + """
+return {redis.call('ZCOUNT', KEYS[1], '-inf', now), redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')}
+"""
+)
+"""Return how many jobs are due, and how many are not: somebody has them, or will after a pause."""
+
 NOTE = f"""
 local job, events, token, most = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 if not ({_HELD}) then return 0 end

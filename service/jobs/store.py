@@ -108,6 +108,11 @@ class JobStore:
         status, found = await self._ask(read)
         return found, status is None or status in ENDED
 
+    async def count(self) -> tuple[int, int]:
+        """Return how many jobs wait to be taken up, and how many are being done."""
+        waiting, doing = await self._run(scripts.COUNT, [scripts.DUE], [])
+        return int(waiting), int(doing)
+
     async def take(self) -> Lease | None:
         """Take up the job that has been due for longest, if any is."""
         token = secrets.token_hex(16)

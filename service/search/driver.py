@@ -59,7 +59,8 @@ class Driver:
     What it spends is in `counter`, and what happened in `records`, also after an error; `unscorable` has the candidates
     that are too long for the reward model's context, with what it said. On every way out each engine request has ended.
     `past` is what an earlier run has left: it is told again first, and not paid for again. `pooling` has the samples of
-    others, each paid for no sooner than it is taken up. `watch` looks on.
+    others, each paid for no sooner than it is taken up. `watch` looks on; `hear` is told
+    each record.
     """
 
     def __init__(
@@ -73,14 +74,16 @@ class Driver:
         past: Past = NOTHING,
         pooling: Pooling | None = None,
         watch: Watch | None = None,
+        hear: Callable[[Record], None] | None = None,
     ) -> None:
         self.counter = Counter(question=len(terms.prompt))
         self.records: list[Record] = []
         self.unscorable: dict[Path, QuestionTooLong] = {}
         self._strategy = strategy
         self._pooling = pooling or Pooling(None, max_tokens=terms.max_tokens, resumes=False)
-        self._watch = watch
+        self._hears = [] if hear is None else [hear]
         if watch is not None:
+            self._hears.append(watch.saw)
             watch.begin(strategy, self.counter, policy_account, reward_account)
         self._deadline = terms.deadline
         self._begun = asyncio.get_running_loop().time()
@@ -142,7 +145,7 @@ class Driver:
                 await self._tasks.close(self._deadline)
             finally:
                 self._pooling.close()
-        self.records.append(Stopped(self._now(), reason))
+        self._note(Stopped(self._now(), reason))
         return reason
 
     async def _loop(self) -> str:
@@ -223,10 +226,10 @@ class Driver:
         if self._streams.cancel(node, forgo=forgo):
             self._inbox.put_nowait(Cancelled(node))
 
-    def _note(self, record: Told | Wished) -> None:
+    def _note(self, record: Record) -> None:
         self.records.append(record)
-        if self._watch is not None:
-            self._watch.saw(record)
+        for hear in self._hears:
+            hear(record)
 
     # --- bills ---
 
@@ -234,12 +237,12 @@ class Driver:
         text, node = "".join(stream.text), stream.growth.node
         record = Grown(self._now(), node, text, stream.token_ids, stream.finish_reason, stream.bill)
         self.counter.grown(node, stream.bill)
-        self.records.append(record)
+        self._note(record)
         self._pooling.grew(record)
 
     def _judged(self, bill: Bill, remembered: int) -> None:
         self.counter.judged(bill, remembered)
-        self.records.append(Judged(self._now(), bill, remembered=remembered))
+        self._note(Judged(self._now(), bill, remembered=remembered))
 
     def _known(self, sample: Kept) -> None:
         for request in sample.requests:
@@ -247,7 +250,7 @@ class Driver:
 
     def _pay(self, record: Grown | Judged) -> None:
         """Take over what an earlier run has paid."""
-        self.records.append(record)
+        self._note(record)
         match record:
             case Grown(_, node, bill=bill):
                 self.counter.grown(node, bill)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from service.errors import QuestionTooLong
@@ -14,7 +15,7 @@ from service.search.ports import Policy, Sampling
 from service.search.request import SearchRequest, SearchResult
 from service.search.result import no_answer, result_of
 from service.search.terms import Terms
-from service.search.trace import Begun, to_json
+from service.search.trace import Begun, Record, to_json
 from service.search.watch import Watch
 from service.settings import PolicySettings, SamplingDefaults, StepForm
 from strategies.certainty import Certainty
@@ -31,12 +32,13 @@ async def search(
     past: Past = NOTHING,
     pool: CandidatePool | None = None,
     watch: Watch | None = None,
+    hear: Callable[[Record], None] | None = None,
 ) -> SearchResult:
     """Search for the answer to `request` for at most `deadline_s` seconds, going on from `past` if there is one.
 
     Candidates that are in `pool` are taken from there, and all are kept there, however the search ends. `watch` is told
-    what happens. Raises `QuestionTooLong`, `NoAnswer` where nothing had been written when the search had to stop, or
-    `EngineError`.
+    what happens, and `hear` each record of it. Raises `QuestionTooLong`, `NoAnswer` where nothing had been written when
+    the search had to stop, or `EngineError`.
     """
     begun = time.perf_counter()
     deadline = asyncio.get_running_loop().time() + deadline_s
@@ -71,6 +73,7 @@ async def search(
         past=past,
         pooling=Pooling(pool, max_tokens=terms.max_tokens, resumes=resumes(request)),
         watch=watch,
+        hear=hear,
     )
     try:
         stopped_by = await driver.run()

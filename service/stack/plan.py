@@ -23,13 +23,15 @@ AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 RAY_MEMORY = 150_000_000
 """Bytes of Ray's object store; a search passes kilobytes."""
+METRICS_EVERY_MS = 2000
+"""How often workers tell Ray's agent their numbers; Ray's own 10 s come on top of Prometheus' interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One process: how it is started, when it is `ready`, after which parts, and with which it must be restarted.
 
-    A first start that fails is tried `tries` times in all.
+    A first start that fails is tried `tries` times in all. `metrics` is what Prometheus is to be told to read.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Part:
     after: tuple[str, ...] = ()
     bound_to: str | None = None
     tries: int = 1
+    metrics: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def plan_stack(settings: Settings, *, profile: Profile, state_dir: StateDir, scr
         settings = _with_redis(settings, parts[-1].url)
     engines, settings = _engines(settings, profile, ports)
     parts += engines
-    workers, ray_environment, settings = _workers(settings, next(ports), state_dir, scratch)
+    workers, ray_environment, settings = _workers(settings, ports, state_dir, scratch)
     gateway = _gateway(settings, tuple(part.name for part in [*parts, workers]), ray_environment)
     return Plan([*parts, workers, gateway], settings, gateway.url, partial(ready.http_answers, f"{gateway.url}/readyz"))
 
@@ -116,6 +119,7 @@ def _engines(settings: Settings, profile: Profile, ports: Iterator[int]) -> tupl
                     engine_environment(engine, profile),
                     # Two that start at once on one card each take the other's memory for free.
                     after=tuple(part.name for part in parts) if profile == "gpu" else (),
+                    metrics=f"{url}/metrics",
                 )
             )
     for name, reward in rewards.items():
@@ -139,15 +143,18 @@ def _at(engine: AnyEngine, urls: Sequence[AnyHttpUrl]) -> AnyEngine:
 
 
 def _workers(
-    settings: Settings, port: int, state_dir: StateDir, scratch: Path
+    settings: Settings, ports: Iterator[int], state_dir: StateDir, scratch: Path
 ) -> tuple[Part, Mapping[str, str], Settings]:
     """Plan the process that deploys the search workers, on a Ray of its own where the settings name none."""
     flag = scratch / "workers-ready"
     command = [sys.executable, "-m", "service.stack.workers", "--ready-file", str(flag)]
     environment: dict[str, str] = {}
+    metrics = None
     address = settings.ray.address
     if address is None:
-        address = f"127.0.0.1:{port}"
+        port, metrics_port = next(ports), _metrics_port(settings, ports)
+        address, metrics = f"127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics"
+        command += ["--metrics-port", str(metrics_port)]
         command += ["--head", "--temp-dir", str(scratch), "--object-store-memory", str(RAY_MEMORY)]
         environment = {
             "RAY_GCS_SERVER_PORT": str(port),
@@ -159,11 +166,25 @@ def _workers(
             "RAY_prestart_worker_first_driver": "0",
             # Serve looks ten times a second whether something is to do; twice leaves the processor idle.
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+            "RAY_metrics_report_interval_ms": str(METRICS_EVERY_MS),
         }
-        settings = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": address})})
+        found = {"address": address, "metrics_port": metrics_port}
+        settings = settings.model_copy(update={"ray": settings.ray.model_copy(update=found)})
     # Ray gives its own parts some 15 s to start, which a machine that is busy loading models may not keep.
-    part = Part("workers", command, address, partial(ready.file_appears, flag), environment, tries=3)
+    part = Part("workers", command, address, partial(ready.file_appears, flag), environment, tries=3, metrics=metrics)
     return part, environment, settings
+
+
+def _metrics_port(settings: Settings, ports: Iterator[int]) -> int:
+    port = settings.ray.metrics_port
+    if port is None:
+        return next(ports)
+    if not is_free(port):
+        raise StackError(
+            f"Port {port} of 127.0.0.1, for the workers' metrics, is taken by another program.",
+            hint="Choose another ray.metrics_port, or none: then a free one is found.",
+        )
+    return port
 
 
 def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[str, str]) -> Part:
@@ -177,5 +198,12 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
     url = settings.gateway.url
     after = tuple(name for name in others if name in ("redis", "workers"))
     return Part(
-        "gateway", command, url, partial(ready.http_answers, f"{url}/healthz"), environment, after, bound_to="workers"
+        "gateway",
+        command,
+        url,
+        partial(ready.http_answers, f"{url}/healthz"),
+        environment,
+        after,
+        bound_to="workers",
+        metrics=f"{url}/metrics",
     )

@@ -15,12 +15,16 @@ from service.stack.processes import Pid
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One part that was started: `url` is where it is reached, `log` where it writes."""
+    """One part that was started: `url` is where it is reached, `log` where it writes.
+
+    `metrics` is what Prometheus reads, where it has something to tell.
+    """
 
     name: str
     process: Pid
     url: str
     log: str
+    metrics: str | None = None
 
 
 @dataclass(slots=True)

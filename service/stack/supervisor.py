@@ -121,7 +121,7 @@ class Supervisor:
                 *part.command, stdin=DEVNULL, stdout=output, stderr=STDOUT, env=environment, start_new_session=True
             )
         try:
-            self._state.put(Record(part.name, Pid.of(process.pid), part.url, str(log)))
+            self._state.put(Record(part.name, Pid.of(process.pid), part.url, str(log), part.metrics))
         except psutil.NoSuchProcess:  # it was dead before we could look
             raise _died(part, await process.wait(), log, offset) from None
         self._dir.save(self._state)

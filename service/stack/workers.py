@@ -30,6 +30,7 @@ def main() -> None:
     arguments.add_argument("--head", action="store_true", help="start a one-node Ray instead of joining one")
     arguments.add_argument("--temp-dir")
     arguments.add_argument("--object-store-memory", type=int)
+    arguments.add_argument("--metrics-port", type=int)
     chosen = arguments.parse_args()
     # Before any thread exists, so that all of them leave the signal to the wait below.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -42,6 +43,7 @@ def main() -> None:
             object_store_memory=chosen.object_store_memory,
             include_dashboard=False,
             log_to_driver=False,
+            _metrics_export_port=chosen.metrics_port,
         )
     else:
         ray.init(address=settings.ray.address, log_to_driver=False)

@@ -130,7 +130,7 @@ class FaultyStack:
 
     def in_flight(self) -> float:
         """Return how many searches the gateways wait for; raises `httpx.HTTPError` where one does not answer."""
-        return sum(gauge(url, "mull_searches_in_flight ") for url in self.gateways)
+        return sum(gauge(url, "mull_searches_in_flight{") for url in self.gateways)
 
     def heal(self) -> None:
         """Take every trouble away. What was killed and is not ours comes back by itself."""

@@ -15,7 +15,7 @@ from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.replica import Replica
 from service.engines.reward import VllmScorer
-from service.errors import EngineError, EngineTimeout, EngineUnavailable
+from service.errors import EngineError, EngineTimeout, EngineUnavailable, QuestionTooLong
 from service.search.ports import Bill, Place, Sampling
 from service.settings import PolicySettings, RewardSettings
 
@@ -338,6 +338,41 @@ async def test_a_server_that_hangs_is_left_for_another(
         await stream
     assert made.replicas[0].breaker.state == "open"
     assert len(await read(made)) == 3
+
+
+# --- what is counted ---
+
+
+async def test_requests_are_counted_by_how_they_ended(fakes: list[FakeVllm], fleet: Make) -> None:
+    """Answered; failed, and answered elsewhere; refused, whatever the error is raised as; given up."""
+    made = fleet()
+    first, second = made.replicas
+    await made.post("/tokenize", {"prompt": "a"})
+    fakes[0].replies["/tokenize"] = status(503)
+    await made.post("/tokenize", {"prompt": "a"})
+    fakes[0].replies["/tokenize"] = status(400)
+    for kind in (EngineError, QuestionTooLong):
+        with pytest.raises(kind):
+            await made.post("/tokenize", {}, bad_request=kind)
+    fakes[0].replies["/v1/completions"] = status(400)
+    with pytest.raises(EngineError):
+        await read(made)
+    fakes[0].replies["/tokenize"] = lambda _: Held({})
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(made.post("/tokenize", {"prompt": "a"}), 0.2)
+    assert first.over == {"ok": 1, "failed": 1, "refused": 3, "left": 1}
+    assert second.over == {"ok": 1}
+
+
+async def test_a_stream_is_counted_when_it_is_over(fakes: list[FakeVllm], fleet: Make) -> None:
+    """One that came to its end, and one that broke."""
+    fakes[0].replies["/v1/completions"] = lambda _: Events(ENDED)
+    made = fleet()
+    await read(made)
+    fakes[0].replies["/v1/completions"] = lambda _: Events(BEGUN, then="break")
+    with pytest.raises(EngineError):
+        await read(made, "s")
+    assert made.replicas[0].over == {"ok": 1, "failed": 1}
 
 
 # --- ready ---

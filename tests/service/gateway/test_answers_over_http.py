@@ -206,12 +206,12 @@ async def test_metrics_count_what_was_spent(http: httpx.AsyncClient) -> None:
     text = (await http.get("/metrics")).text
     assert 'mull_requests_total{endpoint="chat",status="200",strategy="best_of_n"} 1.0' in text
     assert 'mull_requests_total{endpoint="other",status="404",strategy="none"} 1.0' in text
-    assert 'mull_policy_tokens_total{kind="kept"} 10.0' in text
-    assert 'mull_policy_tokens_total{kind="discarded"} 30.0' in text
-    assert 'mull_reward_tokens_total{kind="submitted"} 80.0' in text
+    assert 'mull_policy_tokens_total{kind="kept",strategy="best_of_n"} 10.0' in text
+    assert 'mull_policy_tokens_total{kind="discarded",strategy="best_of_n"} 30.0' in text
+    assert 'mull_reward_tokens_total{kind="submitted",strategy="best_of_n"} 80.0' in text
     assert 'mull_cache_requests_total{result="off"} 1.0' in text
     assert 'mull_vote_confidence_count{strategy="best_of_n"} 1.0' in text
-    assert "mull_searches_in_flight 0.0" in text
+    assert 'mull_searches_in_flight{kind="search"} 0.0' in text
 
 
 async def test_openapi_describes_the_bodies(http: httpx.AsyncClient) -> None:

@@ -101,7 +101,7 @@ BROKEN = [
 def assert_refused(response: httpx.Response, status: int, words: str = "") -> None:
     assert response.status_code == status, response.text
     error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) == {"message", "type", "param", "code", "trace_id"}
     assert error["type"] == "invalid_request_error"
     assert words in error["message"]
     assert response.headers["x-request-id"]

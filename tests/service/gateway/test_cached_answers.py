@@ -34,7 +34,8 @@ async def test_repeated_request_is_answered_from_the_cache(http: httpx.AsyncClie
     assert again.json()["mull"]["warnings"]
     assert len(workers.requests) == 1
     metrics = (await http.get("/metrics")).text
-    assert 'mull_policy_tokens_total{kind="kept"} 10.0' in metrics
+    strategy = first.json()["mull"]["strategy"]
+    assert f'mull_policy_tokens_total{{kind="kept",strategy="{strategy}"}} 10.0' in metrics
     assert 'mull_cache_requests_total{result="hit"} 1.0' in metrics
 
 

@@ -48,7 +48,9 @@ def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/strategies", "/metrics", "/openapi.json", "/v1/traces/x", "/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/strategies", "/metrics", "/metrics/workers", "/openapi.json", "/v1/traces/x", "/"]
+)
 async def test_every_path_asks_for_a_key(locked: httpx.AsyncClient, path: str) -> None:
     """Only who asks whether it lives needs none."""
     response = await locked.get(path)

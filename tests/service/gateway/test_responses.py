@@ -177,7 +177,7 @@ async def test_a_cancelled_job_stops_its_search(client: AsyncOpenAI, workers: Fa
     assert (events[-1].type, events[-1].response.status) == ("response.incomplete", "cancelled")
     await until(lambda: workers.cancelled == 1)
     metrics = await httpx.AsyncClient().get(str(client.base_url).replace("/v1/", "/metrics"))
-    assert "mull_searches_in_flight 0.0" in metrics.text
+    assert 'mull_searches_in_flight{kind="search"} 0.0' in metrics.text
 
 
 async def test_what_has_ended_is_not_cancelled(client: AsyncOpenAI) -> None:

@@ -52,7 +52,7 @@ async def test_bad_body_is_refused_with_what_to_do(
     response = await http.post("/v1/score", json=body)
     assert response.status_code == status, response.text
     error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) == {"message", "type", "param", "code", "trace_id"}
     assert words in error["message"]
     assert not workers.scorings
 
@@ -143,9 +143,9 @@ async def test_what_scores_have_cost_is_counted(http: httpx.AsyncClient) -> None
     await http.post("/v1/score", json=ASK)
     text = (await http.get("/metrics")).text
     assert 'mull_requests_total{endpoint="score",status="200",strategy="none"} 1.0' in text
-    assert 'mull_reward_tokens_total{kind="submitted"} 60.0' in text
-    assert 'mull_reward_tokens_total{kind="cached"} 15.0' in text
-    assert 'mull_reward_tokens_total{kind="generated"} 3.0' in text
+    assert 'mull_reward_tokens_total{kind="submitted",strategy="none"} 60.0' in text
+    assert 'mull_reward_tokens_total{kind="cached",strategy="none"} 15.0' in text
+    assert 'mull_reward_tokens_total{kind="generated",strategy="none"} 3.0' in text
 
 
 async def test_log_line_has_no_word_of_the_solution(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:

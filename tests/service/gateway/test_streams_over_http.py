@@ -329,7 +329,7 @@ async def searches_in_flight(app: ASGIApp) -> str:
     """What the metrics say of them."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mull") as http:
         lines = (await http.get("/metrics")).text.splitlines()
-    return next(line for line in lines if line.startswith("mull_searches_in_flight "))
+    return next(line for line in lines if line.startswith('mull_searches_in_flight{kind="search"} '))
 
 
 @pytest.mark.parametrize("told", [[], [standing(1)]], ids=["before the first byte", "after it"])
@@ -350,7 +350,7 @@ async def test_client_that_leaves_stops_its_search(workers: FakeWorkers, told: l
     await talking
     assert workers.cancelled == 1
     assert asyncio.all_tasks() == before
-    assert await searches_in_flight(app) == "mull_searches_in_flight 0.0"
+    assert await searches_in_flight(app) == 'mull_searches_in_flight{kind="search"} 0.0'
     assert sent[0]["status"] == (200 if told else 499)
 
 
@@ -365,7 +365,7 @@ async def test_client_that_does_not_read_counts_as_gone(workers: FakeWorkers, mo
             await asyncio.Event().wait()
 
     await talk(app, asyncio.Queue(), never)
-    assert await searches_in_flight(app) == "mull_searches_in_flight 0.0"
+    assert await searches_in_flight(app) == 'mull_searches_in_flight{kind="search"} 0.0'
 
 
 async def test_stream_is_counted_as_a_plain_answer_is(http: httpx.AsyncClient, workers: FakeWorkers) -> None:
@@ -374,9 +374,9 @@ async def test_stream_is_counted_as_a_plain_answer_is(http: httpx.AsyncClient, w
     await streamed(http, mull=VOTE)
     text = (await http.get("/metrics")).text
     assert 'mull_requests_total{endpoint="chat",status="200",strategy="majority_vote"} 1.0' in text
-    assert 'mull_policy_tokens_total{kind="kept"} 10.0' in text
+    assert 'mull_policy_tokens_total{kind="kept",strategy="majority_vote"} 10.0' in text
     assert 'mull_vote_confidence_count{strategy="majority_vote"} 1.0' in text
-    assert "mull_searches_in_flight 0.0" in text
+    assert 'mull_searches_in_flight{kind="search"} 0.0' in text
 
 
 @pytest.fixture

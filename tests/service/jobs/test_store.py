@@ -223,3 +223,18 @@ async def test_many_takers_share_the_jobs(redis_server: Any, store: JobStore) ->
     taken = [lease.id for lease in leases if lease is not None]
     assert sorted(taken, key=int) == [str(number) for number in range(30)]
     await other.aclose()
+
+
+async def test_jobs_are_counted_by_who_has_them(store: JobStore) -> None:
+    """Waiting, taken up, and given back for later; what is over does not count."""
+    assert await store.count() == (0, 0)
+    for id in "abc":
+        await create(store, id)
+    assert await store.count() == (3, 0)
+    lease = await store.take()
+    assert lease is not None
+    assert await store.count() == (2, 1)
+    await store.release(lease, after_s=60)
+    assert await store.count() == (2, 1)
+    await store.cancel(lease.id, STOPPED)
+    assert await store.count() == (2, 0)

@@ -160,3 +160,28 @@ def test_ports_are_free_and_distinct() -> None:
         other.bind(("127.0.0.1", ports[0]))
         other.listen()
         assert not is_free(ports[0])
+
+
+def test_every_part_says_where_its_metrics_are(tmp_path: Path) -> None:
+    """The workers' are Ray's, on a free port that Ray and the gateway are both told; Redis has none of this kind."""
+    plan = plan_for(tmp_path)
+    parts, port = parts_of(plan), plan.settings.ray.metrics_port
+    assert parts["workers"].metrics == f"http://127.0.0.1:{port}/metrics"
+    assert str(port) in parts["workers"].command
+    assert parts["policy-p"].metrics == f"{parts['policy-p'].url}/metrics"
+    assert parts["gateway"].metrics == f"{parts['gateway'].url}/metrics"
+    assert parts["redis"].metrics is None
+
+
+def test_port_of_the_metrics_can_be_chosen(tmp_path: Path) -> None:
+    """Where it is taken, that is told."""
+    port = next(free_ports())
+    plan = plan_for(tmp_path, ray={"metrics_port": port})
+    assert parts_of(plan)["workers"].metrics == f"http://127.0.0.1:{port}/metrics"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(StackError, match="the workers' metrics"):
+        plan_for(tmp_path, ray={"metrics_port": port})
+
+
+def test_metrics_of_a_ray_that_was_there_are_its_own_affair(tmp_path: Path) -> None:
+    """It is not known on which port its nodes tell them."""
+    assert parts_of(plan_for(tmp_path, ray={"address": "10.0.0.4:6379"}))["workers"].metrics is None
