@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli import config, demo, doctor, eval, keys, replay, reward, serve, solve, up
+from service.cli import config, demo, doctor, eval, keys, replay, report, reward, serve, solve, up
 from service.errors import ConfigError, MullError
 
 
@@ -66,6 +66,7 @@ app.command("replay")(replay.command)
 app.command("eval")(eval.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
+app.command("report")(report.command)
 app.add_typer(reward.app, name="reward")
 app.add_typer(keys.app, name="keys")
 app.add_typer(config.app, name="config")
