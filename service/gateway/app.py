@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None, workers: Workers | None = None)
     """
     log_to_stderr()
     settings = settings or load_settings()
-    workers = workers or RayWorkers(settings.ray.address)
+    workers = workers or RayWorkers(settings.ray.address, on_gone=_end)
     tracing = tracing_for(settings.tracing, "gateway")
     link = RedisLink(settings.redis)
     traces = TraceStore(settings.redis, link)
@@ -97,3 +98,8 @@ async def _connect(workers: Workers) -> None:
     if isinstance(workers, RayWorkers):
         with contextlib.suppress(EngineUnavailable):
             await workers.connect()
+
+
+def _end() -> None:
+    """End this process as whoever started it would: what goes on without Ray is finished first."""
+    signal.raise_signal(signal.SIGTERM)

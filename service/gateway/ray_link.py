@@ -1,16 +1,19 @@
-"""The gateway's connection to Ray: made by the first call, watched, and made anew when its cluster is gone."""
+"""The gateway's connection to Ray: made by the first call, watched, and given up when its cluster is gone.
+
+A process belongs to one Ray cluster in its life: Ray ends a process that has lost its cluster whenever it pleases, and
+what one has left behind stays in it. So a gateway whose cluster is gone ends, and what started it starts it again.
+"""
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayError, TaskCancelledError
-from ray.serve.context import _disconnect
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -44,24 +47,29 @@ class WorkerLost(EngineUnavailable):
 class RayLink:
     """One process's connection to the Ray Serve application, for one event loop."""
 
-    def __init__(self, address: str | None) -> None:
-        """`address` is the Ray cluster's, as `ray.init` takes it."""
+    def __init__(self, address: str | None, on_gone: Callable[[], None]) -> None:
+        """`address` is the Ray cluster's, as `ray.init` takes it; `on_gone` is called once it is gone for good."""
         self._address = address
+        self._on_gone = on_gone
         self._connecting: asyncio.Task[DeploymentHandle[Any]] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Timeout] = set()
-        self._stale = False
         self._silent = False
+        self._gone = False
 
     @property
     def problem(self) -> EngineUnavailable | None:
         """What is known to be wrong with the connection at this moment."""
-        if not self._silent:
-            return None
-        return EngineUnavailable("The Ray cluster's head does not answer.", hint="Ray's logs say more.")
+        if self._gone:
+            return _lost()
+        if self._silent:
+            return EngineUnavailable("The Ray cluster's head does not answer.", hint="Ray's logs say more.")
+        return None
 
     async def handle(self) -> DeploymentHandle[Any]:
         """Return the workers' handle, connecting if need be; raises `EngineUnavailable`."""
+        if self._gone:
+            raise _lost()
         if self._connecting is None or (self._connecting.done() and self._connecting.exception() is not None):
             self._connecting = asyncio.create_task(self._connect())
         try:
@@ -97,7 +105,7 @@ class RayLink:
         except TimeoutError:
             if not cut.expired():
                 raise
-            raise WorkerLost("The Ray cluster was lost.", hint="Try again in a moment.") from None
+            raise _lost() from None
         finally:
             self._calls.discard(cut)
 
@@ -109,12 +117,11 @@ class RayLink:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connect(self) -> DeploymentHandle[Any]:
-        anew, self._stale = self._stale, True  # after a failure too: what it left half done may be dead next time
-        handle = await asyncio.to_thread(_connect, self._address, anew=anew)
-        self._stale = self._silent = False
-        if self._watching is None or self._watching.done():
+        if self._watching is None:
+            await asyncio.to_thread(_join, self._address)
+            # From now on, whether the application is there yet or not: this process has no second cluster.
             self._watching = asyncio.create_task(self._watch(Membership()))
-        return handle
+        return await asyncio.to_thread(_application)
 
     async def _watch(self, membership: Membership) -> None:
         """Return when this process belongs to no cluster any more, having told those who wait for one of its workers.
@@ -134,11 +141,15 @@ class RayLink:
             self._silent = answer is None
             heard = heard if self._silent else loop.time()
             asking = None if asking.done() else asking
-        self._silent, self._stale = False, True
-        self._connecting = None
-        _log.warning("the Ray cluster is gone: %d calls are cut; connecting anew at the next", len(self._calls))
+        self._gone = True
+        _log.error("the Ray cluster is gone: %d calls are cut, and this gateway ends", len(self._calls))
         while self._calls:
             self._calls.pop().reschedule(loop.time())
+        self._on_gone()
+
+
+def _lost() -> WorkerLost:
+    return WorkerLost("The Ray cluster was lost.", hint="Try again in a moment: the gateway is started anew.")
 
 
 def _outcome(asking: asyncio.Task[bool]) -> bool | None:
@@ -148,20 +159,28 @@ def _outcome(asking: asyncio.Task[bool]) -> bool | None:
     return asking.result()
 
 
-def _connect(address: str | None, *, anew: bool) -> DeploymentHandle[Any]:
-    """Return the application's handle; blocks for as long as Ray takes. `anew`: what was connected before is dead."""
+def _join(address: str | None) -> None:
+    """Make this process one of the cluster's; blocks for as long as Ray takes."""
     if address is None:
         raise EngineUnavailable(
             "No Ray cluster is configured for the gateway.", hint="Start with `mull up`, or set ray.address."
         )
-    try:
-        if anew:
-            ray.shutdown()
-            # Serve takes its client for a current one where the new cluster has given us the same job number.
-            _disconnect()  # type: ignore[no-untyped-call]
+    with _reached():
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, configure_logging=False)
+
+
+def _application() -> DeploymentHandle[Any]:
+    """Return the workers' handle; blocks for as long as Ray takes."""
+    with _reached():
         return serve.get_app_handle(APPLICATION)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Raise what Ray raises as `EngineUnavailable`."""
+    try:
+        yield
     except Exception as error:  # Ray raises all kinds here, bare ones too
         _log.warning("cannot reach the search workers: %s: %s", type(error).__name__, error)
         raise EngineUnavailable(

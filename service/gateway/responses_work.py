@@ -29,11 +29,15 @@ from service.tracing.carried import Headers, here
 if TYPE_CHECKING:
     from service.tracing.spans import ServedSpan
 
-MOST_ATTEMPTS = 4
+MOST_ATTEMPTS = 8
 """A job that was begun so often and never ended is given up: it may be what its gateways die of."""
 
-_SLOWER = 4
-"""By how much each pause before another attempt is longer: what is down is restarted within a minute or two."""
+_SLOWER = 2
+"""By how much each pause before another attempt is longer: a job outlives an engine that loads a large model for minutes.
+
+The seven pauses last about ten minutes where the first is that of `EngineUnavailable`, and a job goes on at the latest
+when what was down has been back for as long as it was away.
+"""
 
 LINE_PACE_S = 1.0
 """Shortest time between two lines about a search: each is written to Redis."""

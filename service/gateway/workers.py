@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -65,9 +65,9 @@ class RayWorkers:
     budget are left.
     """
 
-    def __init__(self, address: str | None) -> None:
-        """`address` is the Ray cluster's, as `ray.init` takes it."""
-        self._link = RayLink(address)
+    def __init__(self, address: str | None, on_gone: Callable[[], None]) -> None:
+        """`address` is the Ray cluster's, as `ray.init` takes it; `on_gone` is called once it is gone for good."""
+        self._link = RayLink(address, on_gone)
 
     async def search(self, request: SearchRequest, deadline_s: float) -> SearchResult:
         """Search for at most `deadline_s` seconds from now. Cancelling the call stops the search.

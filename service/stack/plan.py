@@ -29,7 +29,7 @@ METRICS_EVERY_MS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process: how it is started, when it is `ready`, after which parts, and with which it must be restarted.
+    """One process: how it is started, when it is `ready`, and after which parts.
 
     A first start that fails is tried `tries` times in all. `metrics` is what Prometheus is to be told to read.
     """
@@ -40,7 +40,6 @@ class Part:
     ready: Callable[[], Awaitable[None]]
     environment: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
-    bound_to: str | None = None
     tries: int = 1
     metrics: str | None = None
 
@@ -204,6 +203,5 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
         partial(ready.http_answers, f"{url}/healthz"),
         environment,
         after,
-        bound_to="workers",
         metrics=f"{url}/metrics",
     )

@@ -100,7 +100,6 @@ class Supervisor:
                 else:
                     break
             self._say(f"{part.name} is back")
-            self._restart_bound_to(part.name)
 
     async def _first_start(self, part: Part) -> Process:
         for _ in range(part.tries - 1):
@@ -138,12 +137,6 @@ class Supervisor:
             died.cancel()
         return process
 
-    def _restart_bound_to(self, name: str) -> None:
-        for part in self._plan.parts:
-            if part.bound_to == name:
-                self._say(f"{part.name} is restarted, since {name} was")
-                _terminate(self._record(part).process)
-
     def _record(self, part: Part) -> Record:
         return self._state.part(part.name)
 
@@ -171,11 +164,6 @@ async def _first_of(*tasks: asyncio.Task[None] | asyncio.Task[bool]) -> None:
 
 def _died(part: Part, code: int, log: Path, offset: int) -> StackError:
     return StackError(f"{part.name} stopped while starting ({_exit(code)}).\n{_end(log, offset)}")
-
-
-def _terminate(process: Pid) -> None:
-    if process.alive():
-        os.kill(process.pid, signal.SIGTERM)
 
 
 def _exit(code: int) -> str:

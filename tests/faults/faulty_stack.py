@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,24 +10,25 @@ from pathlib import Path
 import httpx
 import psutil
 from engine_proxy import EngineProxy
+from kept_gateway import KeptGateway
 from own_redis import OwnRedis
 
 from service.stack.ports import free_ports
-from service.stack.processes import Pid, session, stop
+from service.stack.processes import Pid, session
 from service.stack.state import State, StateDir
 
 CONFIG = Path(__file__).parents[2] / "mull.yaml"
 REPLICAS = 2
 """Search workers: when one is killed, its searches go to the other."""
 UP_S = 60.0
-GRACE_S = 10.0
+_SECOND = "second gateway"
 _WORKER = "ray::ServeReplica"
 
 
 class FaultyStack:
     """What can be broken, and where it is reached. `gateways` are the URLs of two on one Redis and one Ray.
 
-    The first gateway and the workers are those of `mull up`, which restarts them; the second one is ours.
+    The first gateway and the workers are those of `mull up`, the second gateway is ours; what ends is started again.
     """
 
     def __init__(
@@ -43,8 +42,7 @@ class FaultyStack:
         self._restarting: dict[str, Pid] = {}
         self._dir = StateDir(folder / "state")
         self._log = folder / "second-gateway.log"
-        self._second: subprocess.Popen[bytes] | None = None
-        self._port = next(free_ports())
+        self._second: KeptGateway | None = None
 
     @property
     def state(self) -> State:
@@ -56,12 +54,17 @@ class FaultyStack:
     @property
     def gateways(self) -> tuple[str, str]:
         """The gateways' roots."""
-        return self.state.url, f"http://127.0.0.1:{self._port}"
+        return self.state.url, self.second.url
+
+    @property
+    def second(self) -> KeptGateway:
+        """The second gateway, which must have been started."""
+        assert self._second is not None
+        return self._second
 
     def processes(self) -> dict[str, psutil.Process]:
         """Return the processes that live, by what they are: gateways and search workers."""
-        assert self._second is not None
-        found = {"gateway 1": self.state.part("gateway").process.pid, "gateway 2": self._second.pid}
+        found = {"gateway 1": self.state.part("gateway").process.pid, "gateway 2": self.second.process.pid}
         found |= {f"worker {number}": pid for number, pid in enumerate(self.worker_pids(), 1)}
         return {role: psutil.Process(pid) for role, pid in found.items() if psutil.pid_exists(pid)}
 
@@ -81,16 +84,20 @@ class FaultyStack:
     def kill_gcs(self) -> None:
         """Kill the process of Ray's head that knows where everything is."""
         self._kill("workers", lambda process: Path(_command(process)[0]).name == "gcs_server")
-        self._restarting["gateway"] = self.state.part("gateway").process
+        self._expect_new_gateways()
 
     def kill_ray(self) -> None:
         """Kill all of Ray: its head, and every search worker."""
         self._kill("workers", lambda _: True)
-        self._restarting["gateway"] = self.state.part("gateway").process
+        self._expect_new_gateways()
+
+    def _expect_new_gateways(self) -> None:
+        """A gateway ends with its Ray cluster."""
+        for name in ("gateway", _SECOND):
+            self._restarting[name] = self._process(name)
 
     def _kill(self, part: str, which: Callable[[Pid], bool]) -> None:
-        leader = self.state.part(part).process
-        self._restarting[part] = leader
+        leader = self._restarting[part] = self._process(part)
         killed = [process for process in session(leader) if which(process)]
         assert killed, f"there is nothing to kill in {part}"
         for process in killed:
@@ -98,15 +105,18 @@ class FaultyStack:
                 os.kill(process.pid, signal.SIGKILL)
 
     def is_whole(self) -> bool:
-        """Whether what `mull up` looks after, and was killed, has been started again."""
+        """Whether all that was killed, or ended with what was, has been started again."""
         again = [name for name, old in self._restarting.items() if self._is_new(name, old)]
         for name in again:
             del self._restarting[name]
         return not self._restarting
 
     def _is_new(self, part: str, old: Pid) -> bool:
-        process = self.state.part(part).process
+        process = self._process(part)
         return process != old and process.alive()
+
+    def _process(self, part: str) -> Pid:
+        return self.second.process if part == _SECOND else self.state.part(part).process
 
     def signal_engine(self, role: str, number: signal.Signals) -> None:
         """Send a signal to the real "policy" or "reward" server; killed, it is started again by its own stack."""
@@ -115,18 +125,13 @@ class FaultyStack:
     def start_second_gateway(self) -> None:
         """Start it with what the first one was given: the stack's settings, and the token of its Ray."""
         environment = psutil.Process(self.state.part("gateway").process.pid).environ()
-        command = [sys.executable, "-m", "service.gateway", "--host", "127.0.0.1", "--port", str(self._port)]
-        with self._log.open("ab") as log:
-            self._second = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-            )
-        _until(lambda: _is_ready(self.gateways[1]), UP_S, "the second gateway is not ready")
+        self._second = KeptGateway(next(free_ports()), environment, self._log)
+        _until(lambda: _is_ready(self.second.url), UP_S, "the second gateway is not ready")
 
     def stop_second_gateway(self) -> None:
         """Stop it, if it was started."""
         if self._second is not None:
-            stop(Pid.of(self._second.pid), GRACE_S)
-            self._second.wait()
+            self._second.stop()
 
     def in_flight(self) -> float:
         """Return how many searches the gateways wait for; raises `httpx.HTTPError` where one does not answer."""

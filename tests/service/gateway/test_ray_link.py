@@ -1,4 +1,4 @@
-"""The connection to Ray: lost, noticed, made anew."""
+"""The connection to Ray: made once, watched, given up."""
 
 import asyncio
 import threading
@@ -17,14 +17,16 @@ class Cluster:
 
     def __init__(self) -> None:
         self.alive: bool | None = True
-        self.connections: list[bool] = []
+        self.joined = 0
+        self.gone = 0
 
-    def connect(self, _: str | None, anew: bool) -> str:
-        """Note whether the old connection is given up first."""
-        self.connections.append(anew)
-        if self.alive is not True:
-            raise EngineUnavailable("no Ray there")
-        return f"handle {len(self.connections)}"
+    def join(self, _: str | None) -> None:
+        """Count those who come."""
+        self.joined += 1
+
+    def note_gone(self) -> None:
+        """Count how often it is said to be gone."""
+        self.gone += 1
 
     def holds(self) -> bool:
         """Answer, or raise what stands for silence."""
@@ -36,7 +38,8 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
-    monkeypatch.setattr(ray_link, "_connect", cluster.connect)
+    monkeypatch.setattr(ray_link, "_join", cluster.join)
+    monkeypatch.setattr(ray_link, "_application", lambda: "handle")
     monkeypatch.setattr(ray_link, "Membership", lambda: cluster)
     monkeypatch.setattr(ray_link, "WATCH_S", 0.005)
     return cluster
@@ -44,7 +47,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 @pytest.fixture
 async def link(cluster: Cluster) -> AsyncIterator[RayLink]:
-    link = RayLink("127.0.0.1:1")
+    link = RayLink("127.0.0.1:1", cluster.note_gone)
     yield link
     await link.aclose()
 
@@ -57,8 +60,9 @@ async def until(there: Callable[[], bool]) -> None:
 
 async def test_one_connection_serves_all_calls(cluster: Cluster, link: RayLink) -> None:
     """It is made once, also for those that come at the same time."""
-    assert await asyncio.gather(link.handle(), link.handle()) == ["handle 1"] * 2
-    assert await link.handle() == "handle 1"
+    assert await asyncio.gather(link.handle(), link.handle()) == ["handle"] * 2
+    assert await link.handle() == "handle"
+    assert cluster.joined == 1
 
 
 async def test_calls_are_cut_when_the_cluster_is_gone(cluster: Cluster, link: RayLink) -> None:
@@ -70,18 +74,31 @@ async def test_calls_are_cut_when_the_cluster_is_gone(cluster: Cluster, link: Ra
             await asyncio.Event().wait()
 
 
-async def test_next_call_connects_anew(cluster: Cluster, link: RayLink) -> None:
-    """The old connection is shut down first: Ray has one per process."""
+async def test_cluster_that_is_gone_stays_gone(cluster: Cluster, link: RayLink) -> None:
+    """A process has one in its life: its owner is told once, and calls are refused until it has ended."""
     await link.handle()
     cluster.alive = False
-    with pytest.raises(WorkerLost):
-        async with asyncio.timeout(5), link.calling("search"):
-            await asyncio.Event().wait()
-    with pytest.raises(EngineUnavailable, match="no Ray there"):
-        await link.handle()
+    await until(lambda: cluster.gone > 0)
     cluster.alive = True
-    assert await link.handle() == "handle 3"
-    assert cluster.connections == [False, True, True]
+    with pytest.raises(EngineUnavailable, match="cluster was lost"):
+        await link.handle()
+    assert link.problem is not None
+    assert (cluster.joined, cluster.gone) == (1, 1)
+
+
+async def test_cluster_is_watched_before_its_workers_are_there(
+    cluster: Cluster, link: RayLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go before they come."""
+
+    def none_yet() -> None:
+        raise EngineUnavailable("no workers")
+
+    monkeypatch.setattr(ray_link, "_application", none_yet)
+    with pytest.raises(EngineUnavailable, match="no workers"):
+        await link.handle()
+    cluster.alive = False
+    await until(lambda: cluster.gone == 1)
 
 
 async def test_silent_head_cuts_no_call(cluster: Cluster, link: RayLink) -> None:
@@ -92,14 +109,14 @@ async def test_silent_head_cuts_no_call(cluster: Cluster, link: RayLink) -> None
         await until(lambda: link.problem is not None)
         cluster.alive = True
         await until(lambda: link.problem is None)
-    assert await link.handle() == "handle 1"
+    assert cluster.gone == 0
 
 
 async def test_readiness_tells_of_a_silent_head(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, instead of asking workers that may not be there."""
     silent = EngineUnavailable("The Ray cluster's head does not answer.")
     monkeypatch.setattr(RayLink, "problem", silent)
-    assert await RayWorkers("127.0.0.1:1").ready() == [silent]
+    assert await RayWorkers("127.0.0.1:1", cluster.note_gone).ready() == [silent]
 
 
 async def test_head_that_stays_silent_is_given_up(

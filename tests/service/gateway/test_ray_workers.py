@@ -57,10 +57,11 @@ class FakeHandle:
 
 def connected(monkeypatch: pytest.MonkeyPatch, *outcomes: object) -> tuple[RayWorkers, FakeHandle]:
     handle = FakeHandle(*outcomes)
-    monkeypatch.setattr(ray_link, "_connect", lambda address, anew: handle)
+    monkeypatch.setattr(ray_link, "_join", lambda address: None)
+    monkeypatch.setattr(ray_link, "_application", lambda: handle)
     monkeypatch.setattr(ray_link, "Membership", lambda: None)
     monkeypatch.setattr(ray_side, "PAUSE_S", (0.0, 0.0))
-    return RayWorkers("127.0.0.1:1"), handle
+    return RayWorkers("127.0.0.1:1", on_gone=lambda: None), handle
 
 
 async def test_result_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,21 +140,28 @@ async def test_cancelling_reaches_the_replica(monkeypatch: pytest.MonkeyPatch) -
 async def test_connecting_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that came up before its workers finds them later."""
     handle = FakeHandle(GOOD)
-    tries: list[bool] = []
+    tries: list[str] = []
 
-    def connect(_: str | None, anew: bool) -> FakeHandle:
-        tries.append(anew)
+    def join(_: str | None) -> None:
+        tries.append("join")
         if len(tries) == 1:
             raise EngineUnavailable("not yet")
+
+    def application() -> FakeHandle:
+        tries.append("application")
+        if len(tries) == 3:
+            raise EngineUnavailable("no workers yet")
         return handle
 
-    monkeypatch.setattr(ray_link, "_connect", connect)
+    monkeypatch.setattr(ray_link, "_join", join)
+    monkeypatch.setattr(ray_link, "_application", application)
     monkeypatch.setattr(ray_link, "Membership", lambda: None)
-    workers = RayWorkers("127.0.0.1:1")
-    with pytest.raises(EngineUnavailable):
-        await workers.search(REQUEST, 5.0)
+    workers = RayWorkers("127.0.0.1:1", on_gone=lambda: None)
+    for reason in ("not yet", "no workers yet"):
+        with pytest.raises(EngineUnavailable, match=reason):
+            await workers.search(REQUEST, 5.0)
     assert await workers.search(REQUEST, 5.0) == result(REQUEST)
-    assert tries == [False, True]
+    assert tries == ["join", "join", "application", "application"]
     await workers.aclose()
 
 
@@ -169,8 +177,9 @@ async def test_slow_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     release = threading.Event()
     monkeypatch.setattr(ray_link, "CONNECTING_S", 0.05)
     monkeypatch.setattr(ray_link, "Membership", lambda: None)
-    monkeypatch.setattr(ray_link, "_connect", lambda address, anew: release.wait(5) and FakeHandle(GOOD))
-    workers = RayWorkers("127.0.0.1:1")
+    monkeypatch.setattr(ray_link, "_join", lambda address: None)
+    monkeypatch.setattr(ray_link, "_application", lambda: release.wait(5) and FakeHandle(GOOD))
+    workers = RayWorkers("127.0.0.1:1", on_gone=lambda: None)
     with pytest.raises(EngineUnavailable, match="yet"):
         await workers.search(REQUEST, 5.0)
     release.set()
@@ -181,7 +190,7 @@ async def test_slow_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 async def test_no_address_is_explained() -> None:
     """Without a Ray address the error says how to get one."""
     with pytest.raises(EngineUnavailable, match="No Ray cluster") as caught:
-        await RayWorkers(None).ready()
+        await RayWorkers(None, on_gone=lambda: None).ready()
     assert "mull up" in caught.value.hint
 
 

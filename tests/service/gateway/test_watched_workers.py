@@ -71,10 +71,11 @@ class FakeHandle:
 
 def connected(monkeypatch: pytest.MonkeyPatch, *tries: tuple[Any, ...]) -> tuple[RayWorkers, FakeHandle]:
     handle = FakeHandle(*tries)
-    monkeypatch.setattr(ray_link, "_connect", lambda address, anew: handle)
+    monkeypatch.setattr(ray_link, "_join", lambda address: None)
+    monkeypatch.setattr(ray_link, "_application", lambda: handle)
     monkeypatch.setattr(ray_link, "Membership", lambda: None)
     monkeypatch.setattr(ray_side, "PAUSE_S", (0.0, 0.0))
-    return RayWorkers("127.0.0.1:1"), handle
+    return RayWorkers("127.0.0.1:1", on_gone=lambda: None), handle
 
 
 async def told(workers: RayWorkers, request: SearchRequest = REQUEST) -> list[Any]:

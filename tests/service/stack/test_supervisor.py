@@ -145,19 +145,6 @@ async def test_dead_part_comes_back_and_the_rest_stays(tmp_path: Path) -> None:
     await running
 
 
-async def test_part_bound_to_a_dead_one_is_restarted_too(tmp_path: Path) -> None:
-    """The gateway's connection dies with Ray, so both get new processes."""
-    scene = Scene(tmp_path, [part("ray"), part("gateway", bound_to="ray")])
-    running = asyncio.create_task(scene.run())
-    await scene.ready.wait()
-    before = scene.pid("gateway")
-    os.kill(scene.pid("ray").pid, signal.SIGKILL)
-    await scene.until("gateway is back")
-    assert scene.pid("gateway") != before
-    scene.stopped.set()
-    await running
-
-
 async def test_stop_while_starting(tmp_path: Path) -> None:
     """A stop does not wait for parts that never get ready."""
     scene = Scene(tmp_path, [part("a"), part("slow", ready=asyncio.Event().wait)])

@@ -128,11 +128,12 @@ async def test_context_crosses_to_the_worker(monkeypatch: pytest.MonkeyPatch, he
         Handle(ScoreReply(result=scores(SCORING)).model_dump()),
     )
     monkeypatch.setattr("service.gateway.ray_link.Membership", lambda: None)
+    monkeypatch.setattr("service.gateway.ray_link._join", lambda address: None)
     token = here.set(headers)
     try:
         for handle, call in ((searching, "search"), (scoring, "score")):
-            monkeypatch.setattr("service.gateway.ray_link._connect", lambda address, anew, handle=handle: handle)
-            workers = RayWorkers("127.0.0.1:1")
+            monkeypatch.setattr("service.gateway.ray_link._application", lambda handle=handle: handle)
+            workers = RayWorkers("127.0.0.1:1", on_gone=lambda: None)
             await getattr(workers, call)(request if call == "search" else SCORING, 5.0)
             await workers.aclose()
     finally:
