@@ -71,8 +71,11 @@ class Log:
     moments: list[Moment] = field(default_factory=list)
 
 
-async def ask(http: aiohttp.ClientSession, shape: Shape, question: str, seed: int) -> tuple[str, str]:
-    """Search once; return the status (of a stream that breaks off: `BROKEN`) and what stopped the search."""
+async def ask(http: aiohttp.ClientSession, shape: Shape, question: str, seed: int, at: str = "") -> tuple[str, str]:
+    """Search once; return the status (of a stream that breaks off: `BROKEN`) and what stopped the search.
+
+    `at` is the gateway's root, where the session does not name it.
+    """
     body = {
         "model": "tiny",
         "messages": [{"role": "user", "content": question}],
@@ -82,7 +85,7 @@ async def ask(http: aiohttp.ClientSession, shape: Shape, question: str, seed: in
         "mull": {"strategy": shape.strategy, "budget": {"deadline_ms": int(DEADLINE_S * 1000)}},
     }
     try:
-        async with http.post("/v1/chat/completions", json=body) as response:
+        async with http.post(f"{at}/v1/chat/completions", json=body) as response:
             text = await response.text()
     except (aiohttp.ClientError, TimeoutError):
         return NO_ANSWER, ""

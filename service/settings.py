@@ -201,6 +201,9 @@ class GatewaySettings(Strict):
     port: int = Field(8080, ge=1, le=65535)
     max_body_bytes: int = Field(1_000_000, ge=1024)
     body_timeout_s: float = Field(10, gt=0, description="Longest that a request's body may take to arrive.")
+    drain_s: int = Field(
+        5, ge=0, le=86_400, description="Longest that open requests go on when the gateway is told to stop, in seconds."
+    )
 
     @property
     def url(self) -> str:

@@ -1,5 +1,6 @@
 """What happens around every request: an id, one log line without a word of the question, a count, and a span."""
 
+import asyncio
 import json
 import logging
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import MullError
+from service.errors import EngineUnavailable, MullError
 from service.gateway.outcome import outcome
 from service.metrics import Metrics
 from service.tracing.carried import here, ids
@@ -116,7 +117,18 @@ class Access:
             if status:
                 # The server closes the connection; its own log need not repeat what ours has said.
                 raise AnswerCutOff from None
-            await _send_crash(send_with_id)
+            await _send_error(
+                send_with_id, MullError("Mull made a mistake.", hint="Its log has the details, under the x-request-id.")
+            )
+        except asyncio.CancelledError:
+            # The server's: it is being stopped, and has waited for open requests as long as it may.
+            noted.error = EngineUnavailable.__name__
+            if status:
+                raise
+            await _send_error(
+                send_with_id,
+                EngineUnavailable("The gateway was stopped before it had an answer.", hint="Ask again in a moment."),
+            )
         finally:
             self._note(scope, noted, status, time.monotonic() - begun)
             if noted.span is not None:
@@ -178,10 +190,11 @@ def _endpoint(path: str) -> str:
     return ENDPOINTS.get(path, below)
 
 
-async def _send_crash(send: Send) -> None:
-    error = MullError("Mull made a mistake.", hint="Its log has the details, under the x-request-id.")
+async def _send_error(send: Send, error: MullError) -> None:
     body = json.dumps(error_body(error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

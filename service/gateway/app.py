@@ -34,6 +34,9 @@ from service.settings_file import load_settings
 from service.trace_store import TraceStore
 from service.tracing.start import tracing_for
 
+FAREWELL_S = 5.0
+"""How long open requests go on in a gateway that has lost its Ray cluster."""
+
 
 def create_app(settings: Settings | None = None, workers: Workers | None = None) -> FastAPI:
     """Return the gateway.
@@ -101,5 +104,7 @@ async def _connect(workers: Workers) -> None:
 
 
 def _end() -> None:
-    """End this process as whoever started it would: what goes on without Ray is finished first."""
+    """End this process as whoever started it would, and soon: it takes no request any more, and a new one will."""
     signal.raise_signal(signal.SIGTERM)
+    # Who waits longer than that does so for what does not need this gateway, such as the events of a job.
+    asyncio.get_running_loop().call_later(FAREWELL_S, signal.raise_signal, signal.SIGINT)

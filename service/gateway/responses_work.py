@@ -33,7 +33,7 @@ MOST_ATTEMPTS = 8
 """A job that was begun so often and never ended is given up: it may be what its gateways die of."""
 
 _SLOWER = 2
-"""By how much each pause before another attempt is longer: a job outlives an engine that loads a large model for minutes.
+"""By how much each pause before another attempt is longer: a job outlives an engine that loads a model for minutes.
 
 The seven pauses last about ten minutes where the first is that of `EngineUnavailable`, and a job goes on at the latest
 when what was down has been back for as long as it was away.

@@ -20,7 +20,8 @@ from service.stack.processes import Pid
 from service.stack.state import State, StateDir
 from service.stack.supervisor import Say, Supervisor, stop_parts
 
-STOP_LIMIT_S = 60
+STOP_MARGIN_S = 30
+"""Longest that stopping may take beyond what each part has for itself."""
 
 
 def run_stack(settings: Settings, *, profile: Profile, say: Say, on_ready: Callable[[State], None]) -> None:
@@ -101,7 +102,7 @@ def stop_stack(folder: Path, say: Say) -> bool:
     say(f"Stopping {names or 'what was starting'}")
     if state.supervisor.alive():
         os.kill(state.supervisor.pid, signal.SIGTERM)
-    with state_dir.lock(wait_s=STOP_LIMIT_S) as mine:
+    with state_dir.lock(wait_s=sum(part.grace_s for part in state.parts) + STOP_MARGIN_S) as mine:
         if not mine:
             # It hangs. Its parts are stopped below, from what it wrote down.
             os.kill(state.supervisor.pid, signal.SIGKILL)

@@ -25,13 +25,16 @@ RAY_MEMORY = 150_000_000
 """Bytes of Ray's object store; a search passes kilobytes."""
 METRICS_EVERY_MS = 2000
 """How often workers tell Ray's agent their numbers; Ray's own 10 s come on top of Prometheus' interval."""
+GRACE_S = 10.0
+"""How long a part that is asked to stop has to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One process: how it is started, when it is `ready`, and after which parts.
 
-    A first start that fails is tried `tries` times in all. `metrics` is what Prometheus is to be told to read.
+    A first start that fails is tried `tries` times in all. Asked to stop, it has `grace_s` seconds to end. `metrics` is
+    what Prometheus is to be told to read.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     tries: int = 1
+    grace_s: float = GRACE_S
     metrics: str | None = None
 
 
@@ -203,5 +207,6 @@ def _gateway(settings: Settings, others: tuple[str, ...], environment: Mapping[s
         partial(ready.http_answers, f"{url}/healthz"),
         environment,
         after,
+        grace_s=settings.gateway.drain_s + GRACE_S,
         metrics=f"{url}/metrics",
     )

@@ -17,13 +17,14 @@ from service.stack.processes import Pid
 class Record:
     """One part that was started: `url` is where it is reached, `log` where it writes.
 
-    `metrics` is what Prometheus reads, where it has something to tell.
+    Asked to stop, it has `grace_s` seconds to end. `metrics` is what Prometheus reads, where it has something to tell.
     """
 
     name: str
     process: Pid
     url: str
     log: str
+    grace_s: float
     metrics: str | None = None
 
 

@@ -20,7 +20,6 @@ from service.stack.state import Record, State, StateDir
 START_LIMIT_S = 900
 """Longest that one part may take to start: a large model is loaded from a slow disk in it."""
 ANSWER_LIMIT_S = 180
-GRACE_S = 10
 LONGEST_BACKOFF_S = 30
 LAST_LINES = 15
 
@@ -88,7 +87,7 @@ class Supervisor:
             code = await process.wait()
             self._say(f"{part.name} died ({_exit(code)}): starting it again; its log is {self._log(part)}")
             while True:
-                await asyncio.to_thread(stop, self._record(part).process, GRACE_S)
+                await asyncio.to_thread(stop, self._record(part).process, part.grace_s)
                 if time.monotonic() - came_up > LONGEST_BACKOFF_S:
                     delay = 1
                 await asyncio.sleep(delay)
@@ -107,7 +106,7 @@ class Supervisor:
                 return await self._start(part)
             except StackError as error:
                 self._say(f"{error.message}\nTrying once more.")
-                await asyncio.to_thread(stop, self._record(part).process, GRACE_S)
+                await asyncio.to_thread(stop, self._record(part).process, part.grace_s)
         return await self._start(part)
 
     async def _start(self, part: Part) -> Process:
@@ -120,7 +119,7 @@ class Supervisor:
                 *part.command, stdin=DEVNULL, stdout=output, stderr=STDOUT, env=environment, start_new_session=True
             )
         try:
-            self._state.put(Record(part.name, Pid.of(process.pid), part.url, str(log), part.metrics))
+            self._state.put(Record(part.name, Pid.of(process.pid), part.url, str(log), part.grace_s, part.metrics))
         except psutil.NoSuchProcess:  # it was dead before we could look
             raise _died(part, await process.wait(), log, offset) from None
         self._dir.save(self._state)
@@ -151,7 +150,7 @@ def stop_parts(state: State) -> list[Record]:
     """Stop what a state names, last started first; return the parts of which something was running."""
     running = [part for part in state.parts if session(part.process)]
     for part in reversed(running):
-        stop(part.process, GRACE_S)
+        stop(part.process, part.grace_s)
     return running
 
 

@@ -31,7 +31,7 @@ WATCHED = {
 
 def state(supervisor: Pid) -> State:
     """A stack with two policy servers and a part that tells no metrics."""
-    records = [Record(name, supervisor, "http://x", "log", metrics) for name, metrics in PARTS.items()]
+    records = [Record(name, supervisor, "http://x", "log", 10, metrics) for name, metrics in PARTS.items()]
     return State(supervisor, "http://127.0.0.1:8080", "scratch", parts=records)
 
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import uvicorn
@@ -37,7 +38,8 @@ class Answer(NamedTuple):
 def gateway(settings: Settings, workers: FakeWorkers | None = None) -> Iterator[int]:
     """Serve in a thread and yield the port."""
     port = next(free_ports())
-    server = uvicorn.Server(config(lambda: create_app(settings, workers or FakeWorkers()), "127.0.0.1", port))
+    app = partial(create_app, settings, workers or FakeWorkers())
+    server = uvicorn.Server(config(app, "127.0.0.1", port, settings.gateway.drain_s))
     thread = threading.Thread(target=server.run)
     thread.start()
     deadline = time.monotonic() + LIMIT_S

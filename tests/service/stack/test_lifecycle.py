@@ -38,7 +38,7 @@ def sleeper() -> Iterator[Pid]:
 
 def leave_behind(state_dir: StateDir, part: Pid, scratch: Path, supervisor: Pid = DEAD) -> None:
     scratch.mkdir()
-    record = Record("policy", part, "http://127.0.0.1:1", "log")
+    record = Record("policy", part, "http://127.0.0.1:1", "log", 10)
     state_dir.save(State(supervisor, "http://127.0.0.1:8080", str(scratch), True, [record]))
 
 
