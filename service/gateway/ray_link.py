@@ -7,6 +7,8 @@ what one has left behind stays in it. So a gateway whose cluster is gone ends, a
 import asyncio
 import logging
 import os
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -119,6 +121,7 @@ class RayLink:
     async def _connect(self) -> DeploymentHandle[Any]:
         if self._watching is None:
             await asyncio.to_thread(_join, self._address)
+            _take_back_sigterm()
             # From now on, whether the application is there yet or not: this process has no second cluster.
             self._watching = asyncio.create_task(self._watch(Membership()))
         return await asyncio.to_thread(_application)
@@ -168,6 +171,16 @@ def _join(address: str | None) -> None:
     with _reached():
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, configure_logging=False)
+
+
+def _take_back_sigterm() -> None:
+    """Undo what Ray does on joining: with its handler before ours a process is aborted three seconds after SIGTERM.
+
+    Only a main thread can have a handler, and only what Python has installed is known.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _application() -> DeploymentHandle[Any]:

@@ -54,6 +54,11 @@ def _policy(trouble: Trouble) -> Do:
     return lambda stack: stack.policy.suffer(trouble)
 
 
+def _stop_slowly(stack: FaultyStack) -> None:
+    stack.policy.suffer(Trouble("slow", delay_s=0.1))
+    stack.stop_gateway()
+
+
 def _reward(trouble: Trouble) -> Do:
     return lambda stack: stack.reward.suffer(trouble)
 
@@ -109,6 +114,8 @@ FAULTS: list[Fault] = [
         back_within_s=60,
         short=True,
     ),
+    # Slow, so that it has more to do than Ray would give it: see docs/log.md.
+    Fault("gateway told to stop", _stop_slowly, SILENT, short=True),
     *_engine("policy", _policy, hold_s=1.0),  # all of a search's first requests are made at once
     *_engine("reward model", _reward),
     *_real_engine("policy", "policy"),

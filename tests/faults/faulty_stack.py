@@ -20,6 +20,7 @@ from service.stack.state import State, StateDir
 CONFIG = Path(__file__).parents[2] / "mull.yaml"
 REPLICAS = 2
 """Search workers: when one is killed, its searches go to the other."""
+DRAIN_S = 30
 UP_S = 60.0
 _SECOND = "second gateway"
 _WORKER = "ray::ServeReplica"
@@ -80,6 +81,11 @@ class FaultyStack:
     def kill_gateway(self) -> None:
         """Kill the gateway that `mull up` looks after."""
         self._kill("gateway", lambda _: True)
+
+    def stop_gateway(self) -> None:
+        """Tell the gateway that `mull up` looks after to end."""
+        process = self._restarting["gateway"] = self._process("gateway")
+        os.kill(process.pid, signal.SIGTERM)
 
     def kill_gcs(self) -> None:
         """Kill the process of Ray's head that knows where everything is."""
@@ -174,6 +180,7 @@ def _environment(policy: EngineProxy, reward: EngineProxy, redis: OwnRedis, fold
         "MULL_POLICIES__TINY_POLICY__URL": policy.url,
         "MULL_REWARD_MODELS__TINY_PRM__URL": reward.url,
         "MULL_REDIS__URL": redis.url,
+        "MULL_GATEWAY__DRAIN_S": str(DRAIN_S),
         "MULL_RAY__REPLICAS": str(REPLICAS),
         "MULL_JOBS__LEASE_S": "3",
     }
