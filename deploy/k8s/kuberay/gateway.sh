@@ -8,6 +8,8 @@ stop() {
     exit "$1"
 }
 trap 'stop 0' TERM INT
+# /tmp outlives the container, and what it says of an earlier cluster would be believed.
+rm -rf /tmp/ray
 ray start --address="$RAY_HEAD" --num-cpus=0 --object-store-memory=100000000 --disable-usage-stats --block &
 node=$!
 python -m service.gateway --host "$MULL_GATEWAY__HOST" --port "$MULL_GATEWAY__PORT" &
