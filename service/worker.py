@@ -9,6 +9,7 @@ from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
 from service.engines.reward import VllmScorer
 from service.errors import MullError, UnknownModel
+from service.log_lines import log_to_stderr
 from service.meter import Meter, RayMeter
 from service.pool import CandidatePools
 from service.redis_allowance import WORKER_SHARE, allowance
@@ -26,7 +27,7 @@ from service.search.search import search
 from service.search.slots import Slots
 from service.search.watch import Watch
 from service.settings import PublicModel, Settings
-from service.tracing.carried import Headers
+from service.tracing.carried import Headers, here
 from service.tracing.start import tracing_for
 from service.worker_health import AnswerCheck
 from service.worker_metrics import WorkerMetrics
@@ -41,6 +42,7 @@ class SearchWorker:
     """One replica. Its engine connections, slots and answer readers are shared by all searches that it runs."""
 
     def __init__(self, settings: Settings, meter: Meter | None = None) -> None:
+        log_to_stderr()
         self._settings = settings
         self._readers = AnswerReaders()
         self._answers = AnswerCheck()
@@ -93,6 +95,7 @@ class SearchWorker:
     async def _search(
         self, request: dict[str, Any], deadline_s: float, context: Headers | None, watch: Watch | None = None
     ) -> dict[str, Any]:
+        here.set(context)
         try:
             wanted = SearchRequest.model_validate(request)
             model = self._model(wanted.model)
@@ -123,6 +126,7 @@ class SearchWorker:
 
         Cancelling the call stops the engine's requests.
         """
+        here.set(context)
         try:
             wanted = ScoreRequest.model_validate(request)
             model = self._model(wanted.model)

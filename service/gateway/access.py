@@ -5,10 +5,8 @@ import json
 import logging
 import re
 import time
-import traceback
 import uuid
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import EngineUnavailable, MullError
 from service.gateway.outcome import outcome
+from service.log_lines import serving
 from service.metrics import Metrics
-from service.tracing.carried import here, ids
+from service.tracing.carried import here
 
 if TYPE_CHECKING:
     from service.tracing.spans import ServedSpan
@@ -44,7 +43,6 @@ _BELOW = {"/v1/traces/": "traces", "/v1/responses/": "responses"}
 _UNREAD = {408, 413}
 """Answers to a body that has not been read to its end: the connection cannot be used again."""
 ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_serving: ContextVar[str | None] = ContextVar("request_id", default=None)
 _log = logging.getLogger("mull.access")
 
 
@@ -72,7 +70,7 @@ def trace(connection: HTTPConnection) -> Trace:
 def error_body(error: MullError) -> dict[str, Any]:
     """Return an error's body, with the id of the request that is being served."""
     body = error.to_body()
-    body["error"]["trace_id"] = _serving.get()
+    body["error"]["trace_id"] = serving.get()
     return body
 
 
@@ -96,7 +94,7 @@ class Access:
         begun = time.monotonic()
         noted = self._noted(scope)
         scope["mull.trace"] = noted
-        _serving.set(noted.id)
+        serving.set(noted.id)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -197,43 +195,3 @@ async def _send_error(send: Send, error: MullError) -> None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per record, with the id of the request that is being served; `extra={"fields": {…}}` adds to it.
-
-    Of an exception the places are told and not the text, which may quote a question.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{record.msecs:03.0f}",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **({} if (serving := _serving.get()) is None else {"request_id": serving}),
-            **ids(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = _places(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False)
-
-
-def _places(error: BaseException) -> str:
-    """Return a traceback without what the exceptions say: their classes only, the first cause first."""
-    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    before = _places(earlier) if earlier is not None else ""
-    return f"{before}{''.join(traceback.format_tb(error.__traceback__))}{type(error).__qualname__}\n"
-
-
-def log_to_stderr() -> None:
-    """Write Mull's own records to standard error as JSON lines; asked twice, it does it once."""
-    logger = logging.getLogger("mull")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(JsonLines())
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False

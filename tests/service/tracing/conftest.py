@@ -1,3 +1,4 @@
+import io
 import logging
 import threading
 from collections.abc import Iterator
@@ -5,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from kept_spans import Collector, Spans
+
+from service.log_lines import JsonLines, log_to_stderr
 
 
 @pytest.fixture
@@ -59,3 +62,15 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What gateway and workers log, as they write it."""
+    log_to_stderr()
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    handler.setFormatter(JsonLines())
+    logging.getLogger("mull").addHandler(handler)
+    yield told
+    logging.getLogger("mull").removeHandler(handler)

@@ -2,8 +2,7 @@
 
 import io
 import json
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,7 +12,6 @@ from kept_spans import Spans
 from opentelemetry.trace import SpanKind, StatusCode
 
 from service.errors import EngineUnavailable
-from service.gateway.access import JsonLines
 from service.gateway.app import create_app
 from service.search.progress import Interest, Progress
 from service.tracing.carried import Headers, here
@@ -49,17 +47,6 @@ async def http(spans: Spans, workers: Followed) -> AsyncIterator[httpx.AsyncClie
     transport = httpx.ASGITransport(create_app(settings(), workers), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://mull") as client:
         yield client
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What the gateway logs, as it writes it."""
-    told = io.StringIO()
-    handler = logging.StreamHandler(told)
-    handler.setFormatter(JsonLines())
-    logging.getLogger("mull").addHandler(handler)
-    yield told
-    logging.getLogger("mull").removeHandler(handler)
 
 
 async def test_request_is_a_span(http: httpx.AsyncClient, spans: Spans) -> None:

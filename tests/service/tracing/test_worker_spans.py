@@ -1,10 +1,12 @@
 """What a worker tells of its searches, on an engine of words; and how it learns where in a trace it is."""
 
+import io
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fake_vllm import FakeVllm
+from fake_vllm import Events, FakeVllm
 from fake_workers import result, scores, settings
 from kept_spans import Spans
 from opentelemetry.trace import SpanKind, StatusCode
@@ -63,6 +65,15 @@ async def test_watched_search_is_a_span_as_well(spans: Spans, fake: FakeVllm) ->
     told = [item async for item in worker.watch(ONE.model_dump(), 5.0, Interest(text=True).model_dump(), HEADERS)]
     assert "result" in told[-1]
     assert f"{spans.only('search').context.trace_id:032x}" == TRACE
+
+
+async def test_log_of_a_failed_search_has_the_trace(log: io.StringIO, fake: FakeVllm) -> None:
+    """What it has spent is found again by the id that its client was told."""
+    fake.replies["/v1/completions"] = lambda _: Events([b"nonsense"])
+    await SearchWorker(configured(fake)).search(ONE.model_dump(), 5.0, HEADERS)
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert line["message"].startswith("a search ended without an answer")
+    assert line["trace_id"] == TRACE
 
 
 async def test_failed_search_has_its_class(spans: Spans, fake: FakeVllm) -> None:
