@@ -19,12 +19,17 @@ MINUTE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The counters at one moment of the monotonic clock: tokens written by the policy, read by the reward model."""
+    """The counters at one moment of the monotonic clock: tokens written by the policy, read by the reward model.
+
+    `yardstick` is the CPU time, in seconds, that a fixed piece of work took then: it tells a machine that became slower,
+    as shared ones do, from a service that did.
+    """
 
     at: float
     policy: int
     reward: int
     parts: dict[str, Taken]
+    yardstick: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,14 @@ def held(answers: Sequence[tuple[float, float]], moments: Sequence[Moment]) -> H
         "reward_tokens_per_s": round(reward / lasted, 1),
         "by_minute": {
             "answers_per_s": _answers_by_minute(answers, lasted),
-            "policy_tokens_per_s": _tokens_by_minute(rates),
+            "policy_tokens_per_s": _by_minute(rates, digits=1),
+            "yardstick_ms": _by_minute([(moment.at - begun, moment.yardstick * 1000) for moment in moments], digits=2),
         },
-        "last_third_over_first": {"tokens": round(ratio, 3), "answers": round(thirds[1] / thirds[0], 3)},
+        "last_third_over_first": {
+            "tokens": round(ratio, 3),
+            "answers": round(thirds[1] / thirds[0], 3),
+            "machine": round(_speed(moments[: len(moments) // 3], moments[-(len(moments) // 3) :]), 3),
+        },
         "noise": round(noise, 3),
         "memory_mib": {name: _levels(moments, name, lambda taken: taken.memory / 2**20) for name in moments[0].parts},
         "handles": {name: _levels(moments, name, lambda taken: taken.handles) for name in moments[0].parts},
@@ -89,11 +99,16 @@ def _answers_by_minute(answers: Sequence[tuple[float, float]], lasted: float) ->
     return [round(sum(n * length <= at < (n + 1) * length for at, _ in answers) / length, 2) for n in range(whole)]
 
 
-def _tokens_by_minute(rates: Sequence[tuple[float, float]]) -> list[float]:
+def _by_minute(values: Sequence[tuple[float, float]], digits: int) -> list[float]:
     minutes: dict[int, list[float]] = {}
-    for at, rate in rates:
-        minutes.setdefault(int(at // MINUTE_S), []).append(rate)
-    return [round(fmean(found), 1) for found in minutes.values()]
+    for at, value in values:
+        minutes.setdefault(int(at // MINUTE_S), []).append(value)
+    return [round(fmean(found), digits) for found in minutes.values()]
+
+
+def _speed(first: Sequence[Moment], last: Sequence[Moment]) -> float:
+    """Return the machine's own speed in the last moments, as a share of that in the first ones."""
+    return median(moment.yardstick for moment in first) / median(moment.yardstick for moment in last)
 
 
 def _levels(moments: Sequence[Moment], part: str, of: Callable[[Taken], float]) -> list[float]:

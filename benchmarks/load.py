@@ -10,7 +10,8 @@ tenth of the time more, at most a minute, is run before the clock starts. Tokens
 It fails (exit status 1) on any error; on a throughput in tokens that is below `STEADY` of the first third's in the last
 third; on a part whose memory or open files, each by its median, are higher in the last third than in the middle one by
 more than `MEMORY_NOISE` and `MEMORY_SLACK`, or `HANDLES_SLACK`. `noise` is the standard error of the ratio, from the
-spread between stretches of ten seconds: a ratio nearer to one than twice that tells nothing.
+spread between stretches of ten seconds: a ratio nearer to one than twice that tells nothing. `machine` is how fast the
+machine itself was in the last third, as a share of the first: what of the ratio is not the service's doing.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -134,7 +136,17 @@ async def run(stack: RunningStack, log: Log, *, in_flight: int, warm_up_s: float
 
 def _moment(stack: RunningStack) -> Moment:
     policy, reward = counters(stack.policy, WRITTEN)[WRITTEN], counters(stack.reward, READ)[READ]
-    return Moment(time.monotonic(), int(policy), int(reward), taken(running_parts()))
+    return Moment(time.monotonic(), int(policy), int(reward), taken(running_parts()), _yardstick())
+
+
+def _yardstick() -> float:
+    """Return the CPU seconds of this thread that a fixed piece of work takes: its median of a few."""
+    took = []
+    for _ in range(5):
+        begun = time.thread_time()
+        sum(number * number for number in range(100_000))
+        took.append(time.thread_time() - begun)
+    return median(took)
 
 
 def main() -> None:
