@@ -21,8 +21,8 @@ MINUTE_S = 60.0
 class Moment:
     """The counters at one moment of the monotonic clock: tokens written by the policy, read by the reward model.
 
-    `yardstick` is the CPU time, in seconds, that a fixed piece of work took then: it tells a machine that became slower,
-    as shared ones do, from a service that did.
+    `yardstick` is the CPU time, in seconds, that a fixed piece of work took then: it tells a machine that became
+    slower, as shared ones do, from a service that did.
     """
 
     at: float
