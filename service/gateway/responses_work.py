@@ -29,14 +29,13 @@ from service.tracing.carried import Headers, here
 if TYPE_CHECKING:
     from service.tracing.spans import ServedSpan
 
-MOST_ATTEMPTS = 8
+MOST_ATTEMPTS = 12
 """A job that was begun so often and never ended is given up: it may be what its gateways die of."""
 
-_SLOWER = 2
-"""By how much each pause before another attempt is longer: a job outlives an engine that loads a model for minutes.
+_SLOWER, _LONGEST_PAUSE_S = 2, 60
+"""Each pause before another attempt is so much longer, up to a minute.
 
-The seven pauses last about ten minutes where the first is that of `EngineUnavailable`, and a job goes on at the latest
-when what was down has been back for as long as it was away.
+So a job goes on soon after what was down is back, and outlives an engine that loads a large model for eight minutes.
 """
 
 LINE_PACE_S = 1.0
@@ -77,7 +76,8 @@ class JobWork:
             return Again(error.retry_after or 1, counted=False)
         except MullError as error:
             if error.retryable and not isinstance(error, NoAnswer) and lease.attempt < MOST_ATTEMPTS:
-                return Again((error.retry_after or 1) * _SLOWER ** (lease.attempt - 1), counted=True)
+                pause_s = (error.retry_after or 1) * _SLOWER ** (lease.attempt - 1)
+                return Again(min(pause_s, _LONGEST_PAUSE_S), counted=True)
             return ended(failed(begun, error))
         except Exception as error:
             _log.exception("job %s crashed", lease.id)

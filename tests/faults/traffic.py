@@ -19,7 +19,7 @@ PATIENCE_S = 20.0
 """How much longer a client waits before it says that a request hangs."""
 JOB_DEADLINE_S = 120.0
 """What a job's search may take: a job waits for what is down, nobody waits for a job."""
-JOB_LIMIT_S = 300.0
+JOB_LIMIT_S = 600.0
 POLL_S = 0.2
 PROBLEM = json.loads((Path(__file__).parents[2] / "models" / "heldout.jsonl").read_text().splitlines()[398])["problem"]
 SAMPLES = 4
