@@ -211,7 +211,7 @@ class Streams:
 
     def _refuse_waiting(self) -> None:
         """Tell that the budget is used up; raise the `EngineError` that used it up where nothing came of it."""
-        if self._broken_off.last is not None and not any(growth.token_ids for growth in self._growths.values()):
+        if self._broken_off.last is not None and not any(growth.steps for growth in self._growths.values()):
             raise self._broken_off.last
         self.exhausted = True
         for sample in self._waiting:

@@ -19,6 +19,8 @@ TREE: dict[str, Any] = {"name": "beam_search"}
 VOTE: dict[str, Any] = {"name": "majority_vote", "samples": 8}
 TOLD_S = 30.0
 """Workers tell their numbers every two seconds; a busy machine may need longer."""
+QUIET_S = 5.0
+"""When a page has said the same for so long, it tells of everything that was before."""
 
 pytestmark = pytest.mark.stack
 
@@ -61,6 +63,19 @@ def grown(page: str, before: list[Any], is_so: Callable[[list[Any]], bool]) -> l
     return now
 
 
+def quiet(page: str) -> list[Any]:
+    """Read a page until no search that other tests have made is still to come."""
+    ended, since = -1.0, time.monotonic()
+    until = since + TOLD_S
+    while time.monotonic() - since < QUIET_S:
+        assert time.monotonic() < until, f"{page} tells of ever more searches"
+        samples = scraped(page)
+        if (now := total(samples, "ray_mull_stopped_total")) != ended:
+            ended, since = now, time.monotonic()
+        time.sleep(0.5)
+    return samples
+
+
 def test_gateway_counts_what_replies_say(stack: Any) -> None:
     """After mixed traffic: tokens of both models, and answers, by strategy."""
     page = f"{stack.gateway_url}/metrics"
@@ -80,7 +95,7 @@ def test_gateway_counts_what_replies_say(stack: Any) -> None:
 def test_workers_count_what_replies_say(stack: Any) -> None:
     """Why searches stopped, how many nodes and how many scores they had; each page says the same."""
     page = workers_page(stack)
-    before = scraped(page)
+    before = quiet(page)
     replies = [ask(stack, FLAT) for _ in range(2)]
 
     def rise(samples: list[Any], name: str, **labels: str) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import AnyHttpUrl
 
 from service.engines.fleet import Fleet
 from service.engines.policy import VllmPolicy
@@ -95,8 +96,8 @@ async def test_usage_adds_up_over_a_mixed_load_with_cancellations(stack: Any) ->
     rng = random.Random(0)
     problems = [json.loads(line)["problem"] for line in HELD_OUT.read_text().splitlines()[300:306]]
     configured = load_settings(None, stack.environment)
-    policy_settings = configured.policies["tiny-policy"].model_copy(update={"url": stack.policy_url})
-    reward_settings = configured.reward_models["tiny-prm"].model_copy(update={"url": stack.reward_url})
+    policy_settings = configured.policies["tiny-policy"].model_copy(update={"url": AnyHttpUrl(stack.policy_url)})
+    reward_settings = configured.reward_models["tiny-prm"].model_copy(update={"url": AnyHttpUrl(stack.reward_url)})
     clients = AsyncExitStack()
     policy = Noting(policy_settings, await clients.enter_async_context(Fleet(policy_settings)))
     scorer = NotingScorer(reward_settings, await clients.enter_async_context(Fleet(reward_settings)))

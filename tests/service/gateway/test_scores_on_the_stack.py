@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import AnyHttpUrl
 
 from service.engines.fleet import Fleet
 from service.engines.reward import VllmScorer
@@ -56,7 +57,7 @@ def _sum(url: str, names: tuple[str, ...]) -> float:
 async def directly(stack: Any, question: str, solutions: list[list[str]]) -> list[tuple[float, ...]]:
     """The scores as the reward model's client gives them."""
     settings = load_settings(None, stack.environment).reward_models["tiny-prm"]
-    settings = settings.model_copy(update={"url": stack.reward_url})
+    settings = settings.model_copy(update={"url": AnyHttpUrl(stack.reward_url)})
     scorer = VllmScorer(settings, Fleet(settings))
     try:
         return [await scorer.score(question, steps, 0, Bill()) for steps in solutions]

@@ -103,9 +103,10 @@ async def test_a_stream_goes_on_only_so_often() -> None:
     assert len(policy.calls) == MOST + 1
 
 
-async def test_a_budget_that_the_engine_used_up_is_its_failure() -> None:
-    """Nothing has been written, and what was reserved for that counts as spent: the client hears of the engine."""
-    policy = Breaking(TEXTS, after=iter([0]))
+@pytest.mark.parametrize("written", [0, 2], ids=["nothing", "less than a step"])
+async def test_a_budget_that_the_engine_used_up_is_its_failure(written: int) -> None:
+    """What was reserved counts as spent, and there is nothing to show for it: the client hears of the engine."""
+    policy = Breaking(TEXTS, after=iter([written]))
     with pytest.raises(EngineUnavailable, match="broke"):
         await solve(policy, {**VOTE, "samples": 1}, budget={"policy_tokens": 30}, max_completion_tokens=30)
 
