@@ -9,8 +9,11 @@ from starlette.types import Receive
 
 from service.errors import NoAnswer
 
-GRACE_S = 0.8
-"""How much longer than the deadline the gateway waits for a worker to hand over its best answer so far."""
+GRACE_S = 0.65
+"""How much longer than the deadline the gateway waits for a worker to hand over its best answer so far.
+
+The rest of the second that a client is promised is for the way to it, on a machine that may be busy.
+"""
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-BILLING_S = 0.5
-"""How long after its deadline a request waits for bills at most; a gateway gives its worker 0.8 s."""
+BILLING_S = 0.35
+"""How long after its deadline a request waits for bills at most; a gateway gives its worker 0.65 s."""
 
 
 class Tasks:
