@@ -23,10 +23,12 @@ from tests.service.gateway.fake_workers import result
 FOUND = result(SearchRequest(model="tiny", prompt="1+1?", strategy=SampleOne()))
 LEASE_S = 0.6
 LOOK_S = 0.1
+LONG_LEASE_S = 10.0
+"""Where leases are not what is looked at: a machine that stands still for a moment must not end one."""
 LARGE = 1_000_000
 OURS = f"mull/{FORMAT}/{version('mull')}\n".encode()
 
-Opener = Callable[[str], Flights]
+Opener = Callable[..., Flights]
 
 
 class Search:
@@ -77,15 +79,15 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-async def opened() -> AsyncIterator[Callable[[str | None], Flights]]:
+async def opened() -> AsyncIterator[Opener]:
     """Opens flights of processes at a server; afterwards nothing of theirs is left: no task, no flight."""
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
 
-        def opened(url: str | None) -> Flights:
+        def opened(url: str | None, lease_s: float = LEASE_S) -> Flights:
             link = RedisLink(RedisSettings.model_validate({"url": url, "timeout_ms": 500}))
             stack.push_async_callback(link.aclose)
-            flights = Flights(FlightLocks(link, lease_s=LEASE_S, look_s=LOOK_S), LARGE)
+            flights = Flights(FlightLocks(link, lease_s=lease_s, look_s=LOOK_S), LARGE)
             stack.push_async_callback(flights.aclose)
             return flights
 
@@ -360,7 +362,7 @@ async def test_lost_subscription_is_no_lost_flight(opened: Opener, valkey: Redis
 
 async def test_a_process_subscribes_once(opened: Opener, valkey: RedisServer) -> None:
     """However many of its requests wait, and for however many others; and not for longer than they do."""
-    here, there = opened(valkey.url), opened(valkey.url)
+    here, there = opened(valkey.url, LONG_LEASE_S), opened(valkey.url, LONG_LEASE_S)
     searches = [Search() for _ in range(20)]
     leading = [asyncio.create_task(flown(here, search, f"k{i}")) for i, search in enumerate(searches)]
     await eventually(lambda: all(search.runs for search in searches))
