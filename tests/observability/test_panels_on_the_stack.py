@@ -4,6 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from service.report.targets import targets
 
 pytestmark = pytest.mark.stack
 
-WINDOW, WHOLE = "2m", "5m"
 SEEN_S = 30.0
 """Ray's agents hear only every few seconds of what the workers count."""
 NOT_HERE = {"prices in the configuration"}
@@ -29,11 +29,28 @@ EACH = pytest.mark.parametrize(("board", "panel"), PANELS, ids=[f"{name}-{panel.
 _GROWTH = re.compile(r"(?:rate|increase)\(([\w:]+)")
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A Prometheus that has seen two rounds of traffic; what is counted for the first time has no rate yet.
+
+    Panels are asked of the second round alone, `seconds` up to `ended` (seconds since 1970). Where a series begins
+    within the window, Prometheus reckons its growth on to where it was zero, a sum's not quite as its count's: their
+    quotient, a mean of numbers up to 1, can be 1.02.
+    """
+
+    server: PrometheusServer
+    seconds: int
+    ended: float
+
+    def show(self, query: Query) -> list[tuple[dict[str, str], float]]:
+        """Return what a panel shows: labels and values."""
+        window = f"{self.seconds}s"
+        return self.server.vector(query.at(window=window, whole=window), at=self.ended)
+
+
 @pytest.fixture(scope="module")
-def prometheus(
-    stack: Any, prometheus_binary: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PrometheusServer]:
-    """Prometheus, when it has seen two rounds of traffic: what is counted for the first time has no rate yet."""
+def watch(stack: Any, prometheus_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    """Prometheus, when it has seen what was done last in either round."""
     watched = {job: addresses[0] for job, addresses in targets(stack.state).items()}
     server = PrometheusServer(prometheus_binary, tmp_path_factory.mktemp("prometheus"), watched)
     traffic = Traffic(stack.gateway_url)
@@ -47,10 +64,17 @@ def prometheus(
             for counter in ("mull_requests_total", "ray_mull_stopped_total"):
                 grown = f"sum({counter}) > (sum({counter} @ {began}) or vector(0))"
                 server.wait_for(grown, SEEN_S)
-        yield server
+        ended = time.time()
+        yield Watch(server, math.ceil(ended - began), ended)
     finally:
         traffic.close()
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def prometheus(watch: Watch) -> PrometheusServer:
+    """The server alone."""
+    return watch.server
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +105,11 @@ def test_a_panel_takes_the_growth_of_counters_and_of_nothing_else(
 
 
 @EACH
-def test_a_panel_shows_what_happened(board: str, panel: Panel, prometheus: PrometheusServer) -> None:
+def test_a_panel_shows_what_happened(board: str, panel: Panel, watch: Watch) -> None:
     """Series with the labels that the legend names, and finite numbers that the unit allows."""
     found: list[float] = []
     for query in panel.queries:
-        for labels, value in prometheus.vector(query.at(window=WINDOW, whole=WHOLE)):
+        for labels, value in watch.show(query):
             assert set(labels) in (set(query.labels), set()), (query.promql, labels)
             found.append(value)
     finite = [value for value in found if math.isfinite(value)]
@@ -94,26 +118,26 @@ def test_a_panel_shows_what_happened(board: str, panel: Panel, prometheus: Prome
     assert panel.unit is not Unit.SHARE or all(value <= 1.0001 for value in finite)
 
 
-def test_every_strategy_is_seen(prometheus: PrometheusServer) -> None:
+def test_every_strategy_is_seen(watch: Watch) -> None:
     """What is told apart by strategy has one series for each that was asked for."""
     here = [panel for _, panel in PANELS if panel.only not in NOT_HERE]
     searches = [query for panel in here for query in panel.queries if "mull_request_duration_seconds" in query.promql]
     by_strategy = [query for query in searches if query.labels == {"strategy"}]
     assert by_strategy
     for query in by_strategy:
-        assert set(STRATEGIES) <= _values(prometheus, query, "strategy"), query.promql
+        assert set(STRATEGIES) <= _values(watch, query, "strategy"), query.promql
 
 
-def test_both_engines_are_seen(prometheus: PrometheusServer) -> None:
+def test_both_engines_are_seen(watch: Watch) -> None:
     """Policy and reward model each have a series wherever engines are told apart."""
     by_job = [query for _, panel in PANELS for query in panel.queries if "job" in query.labels]
     assert by_job
     for query in by_job:
-        assert {"policy", "reward"} <= _values(prometheus, query, "job"), query.promql
+        assert {"policy", "reward"} <= _values(watch, query, "job"), query.promql
 
 
-def _values(prometheus: PrometheusServer, query: Query, label: str) -> set[str]:
-    return {labels.get(label, "") for labels, _ in prometheus.vector(query.at(window=WINDOW, whole=WHOLE))}
+def _values(watch: Watch, query: Query, label: str) -> set[str]:
+    return {labels.get(label, "") for labels, _ in watch.show(query)}
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: str(alert["alert"]))
