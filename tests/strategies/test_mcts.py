@@ -1,86 +1,20 @@
-"""PRM-guided MCTS: trees checked by hand, and invariants whatever arrives when."""
+"""PRM-guided MCTS: trees checked by hand, what is reopened, what is lost, and its parameters."""
 
-import random
-from collections.abc import Iterator
 from inspect import cleandoc
 from math import log
 
 import pytest
-from golden import place, rendered
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
-from tree_world import Played, World, Written, play, random_world, table
+from tree_world import Written, play, table
+from watched_mcts import all_edges, expanded, rollouts, visited, weights
 
 from strategies.cost import Lengths
-from strategies.mcts import Mcts, MctsSearch
-from strategies.protocol import Action, Answer, Ended, Event, Finish, Path, Paused, Refused, Sample, Scored, Step
-from strategies.puct import Edge
-from strategies.selection import StepAggregate
+from strategies.mcts import Mcts
+from strategies.protocol import Answer, Ended, Finish, Path, Paused, Sample, Scored, Step
 from strategies.spec import ScoreSpec
-from strategies.tree import Node
 
 SURE, UNSURE = -0.25, -0.25 - log(3)
 """Mean log-probabilities of siblings that are three to one."""
-
-
-class Watched(MctsSearch):
-    """Looks after each event at how many simulations are in flight, and at what begins after a sample was refused."""
-
-    def __init__(self, spec: Mcts, score: ScoreSpec) -> None:
-        super().__init__(spec, score)
-        self.most_in_flight = 0
-        self.refused = False
-        self.late: list[Action] = []
-
-    def on(self, event: Event) -> list[Action]:
-        """Go on as ever."""
-        actions = list(super().on(event))
-        self.refused |= isinstance(event, Refused) and event.wanted == "sample"
-        if self.refused:
-            self.late += [action for action in actions if isinstance(action, Sample) and action.max_steps is not None]
-        self.most_in_flight = max(self.most_in_flight, self.top.under_way)
-        return actions
-
-
-def all_edges(top: Edge) -> Iterator[Edge]:
-    """Yield all statistics, parents first."""
-    yield top
-    for child in top.children:
-        yield from all_edges(child)
-
-
-def visited(search: MctsSearch, how: StepAggregate = "min") -> str:
-    """Return the tree with n, Q and P; what cannot be selected has neither."""
-    edges = {edge.node.path: edge for edge in all_edges(search.top)}
-
-    def visits(node: Node) -> object:
-        return edges[node.path].visits if node.path in edges else None
-
-    def mean(node: Node) -> object:
-        return edges[node.path].q if node.path in edges else None
-
-    def prior(node: Node) -> object:
-        return edges[node.path].prior if node.path in edges else None
-
-    return rendered(search, how, {"n": visits, "Q": mean, "P": prior})
-
-
-def rollouts(played: Played) -> set[Path]:
-    """Return the places of streams that were let run to their own end."""
-    return {action.node for action in played.actions if isinstance(action, Sample) and action.max_steps is None}
-
-
-def expanded(played: Played, expansions: int) -> list[str]:
-    """Return which node each simulation expanded by so many samples, in order, as the tables name them."""
-    grown = rollouts(played)
-    return [place(path[:-1]) for path in played.samples if path not in grown][::expansions]
-
-
-def weights(search: MctsSearch) -> dict[str, float]:
-    """Return the votes by answer."""
-    return {vote.answer.text: round(vote.weight, 6) for vote in search.votes()}
-
 
 # --- golden trees ---
 
@@ -418,114 +352,6 @@ def test_a_stream_that_ends_without_a_step() -> None:
         1     1      1  0.25    0.25   0  0.25  0.5
     """)
     assert weights(search) == {"3": 0.5}
-
-
-# --- invariants ---
-
-SPECS = st.builds(
-    Mcts,
-    simulations=st.integers(1, 24),
-    expansions=st.integers(1, 4),
-    exploration=st.sampled_from([0.0, 0.125, 1.0, 100.0]),
-    parallel=st.integers(1, 6),
-    evaluation=st.sampled_from(["prm", "rollout"]),
-)
-WORLDS = st.builds(random_world, st.integers(0, 1000), depth=st.integers(1, 5), texts=st.integers(1, 4))
-AGGREGATES = st.sampled_from(["last", "min", "prod", "mean"])
-LIMITS = st.none() | st.integers(0, 60)
-
-
-def found(edge: Edge, spec: Mcts, how: StepAggregate, grown: set[Path]) -> list[float]:
-    """Return what the simulations that expanded `edge` have found, as the tree tells it, without those that are none.
-
-    They expanded it one after the other. If two of them wrote the same step on, the nth rollout there is the nth one's.
-    """
-    samples = [node for node in edge.node.children if node.path not in grown]
-    grown_from = {
-        child.node.path: iter([node for node in child.node.children if node.path in grown]) for child in edge.children
-    }
-    finds: list[float | None] = []
-    for first in range(0, len(samples), spec.expansions):
-        tried = samples[first : first + spec.expansions]
-        values = {node.twin or node: value for node in tried if (value := node.value(how)) is not None}
-        unfinished = [node for node in values if node.ended is None]
-        if spec.evaluation == "rollout" and unfinished:
-            best = max(unfinished, key=lambda node: (values[node], [-index for index in node.path]))
-            finds.append(next(grown_from[best.path]).value(how))
-        elif values:
-            each = [value for node in tried if (value := node.value(how)) is not None]
-            finds.append(sum(each) / len(each))
-    return [find for find in finds if find is not None]
-
-
-def check(search: Watched, played: Played, spec: Mcts, how: StepAggregate) -> None:
-    """Assert all that holds of a search that has ended."""
-    assert played.finished == "completed"
-    grown = rollouts(played)
-    edges = list(all_edges(search.top))
-    finds = {edge.node.path: found(edge, spec, how, grown) for edge in edges}
-    for edge in edges:
-        path = edge.node.path
-        assert edge.visits == len(finds[path]) + sum(child.visits for child in edge.children), "visits add up"
-        values = [value for place, found_there in finds.items() if place[: len(path)] == path for value in found_there]
-        assert edge.visits == len(values)
-        if values:
-            assert edge.q == pytest.approx(sum(values) / len(values)), "a mean is the mean"
-        assert edge.under_way == 0
-        assert 0 <= edge.q <= 1
-        if edge.children:
-            assert sum(child.prior for child in edge.children) == pytest.approx(1)
-    for node in search.nodes():
-        assert not (node.ended and node.children), "a finished node has children"
-        assert not (node.twin and node.children), "what is merged is grown from"
-    started = expanded(played, spec.expansions)
-    assert search.top.visits <= len(started) <= spec.simulations
-    if not search.refused and not any(node.unscored for node in search.nodes()):
-        assert search.top.visits == spec.simulations, "nothing was refused, and a simulation came to nothing"
-    elif not search.refused:
-        assert len(started) == spec.simulations or search.top.open == 0, "the search ended, and there was more to do"
-    assert not search.late, "a simulation began after the budget had refused a sample"
-    assert search.most_in_flight <= spec.parallel
-    assert sum(path not in grown for path in played.samples) == len(started) * spec.expansions
-
-
-@settings(deadline=None)
-@given(SPECS, WORLDS, AGGREGATES, st.randoms(use_true_random=False), LIMITS, LIMITS)
-def test_invariants_for_any_order_of_arrival_and_any_budget(
-    spec: Mcts, world: World, how: StepAggregate, rng: random.Random, most_samples: int | None, most_scores: int | None
-) -> None:
-    """Visits add up, a mean is the mean, nothing stays in flight, and the search ends."""
-    search = Watched(spec, ScoreSpec(steps=how))
-    played = play(search, world, rng=rng, most_samples=most_samples, most_scores=most_scores)
-    check(search, played, spec, how)
-
-
-@settings(deadline=None)
-@given(SPECS, WORLDS, AGGREGATES, st.randoms(use_true_random=False))
-def test_one_simulation_at_a_time_gives_the_same_tree_in_any_order(
-    spec: Mcts, world: World, how: StepAggregate, rng: random.Random
-) -> None:
-    """Also the same ranking, votes and order of expansion."""
-    spec = spec.model_copy(update={"parallel": 1})
-    told, shuffled = (Watched(spec, ScoreSpec(steps=how)) for _ in range(2))
-    order = play(told, world).samples
-    assert play(shuffled, world, rng=rng).samples == order
-    assert visited(shuffled, how) == visited(told, how)
-    assert (shuffled.ranking(), shuffled.votes()) == (told.ranking(), told.votes())
-
-
-@pytest.mark.parametrize("evaluation", ["prm", "rollout"])
-@pytest.mark.parametrize("parallel", [1, 4])
-def test_a_budget_that_ends_anywhere_leaves_a_whole_solution(evaluation: str, parallel: int) -> None:
-    """Cut at every sample and at every score."""
-    spec = Mcts.model_validate({"simulations": 6, "expansions": 2, "evaluation": evaluation, "parallel": parallel})
-    whole = play(spec.build(ScoreSpec()), random_world(7, depth=5))
-    for cut in range(len(whole.samples) + 1):
-        for most_samples, most_scores in ((cut, None), (None, cut)):
-            search = Watched(spec, ScoreSpec())
-            played = play(search, random_world(7, depth=5), most_samples=most_samples, most_scores=most_scores)
-            check(search, played, spec, "min")
-            assert search.ranking()[0].ended == "stop"
 
 
 # --- parameters ---
