@@ -77,7 +77,7 @@ def test_a_question_stays_at_home_as_long_as_it_may() -> None:
     assert route(every, Place(question(1), (1,))) is home
     for server in others:
         server.load = 8
-    home.load = 7
+    home.load = NO_LOAD - 1
     assert route(every, Place(question(1), (2,))) is home
     assert route.spilled == 0
 
@@ -86,7 +86,7 @@ def test_what_spills_goes_to_the_next_in_the_questions_order() -> None:
     """The first that has room, as its questions would find it if the home were gone."""
     every, route = servers(3), Affinity()
     home, second, third = order(question(1), every)
-    home.load, second.load = 9, 9
+    home.load, second.load = NO_LOAD + 1, NO_LOAD + 1
     assert route(every, Place(question(1), ("s", 0))) is third
     assert route.spilled == 1
 
@@ -120,7 +120,7 @@ def test_what_was_moved_to_a_server_that_is_gone_goes_home() -> None:
     """Nobody else has its prompt."""
     every, route = servers(3), Affinity()
     home, second, _ = order(question(1), every)
-    home.load = 9
+    home.load = NO_LOAD + 1
     assert route(every, Place(question(1), ("s",))) is second
     home.load = 0
     left = [server for server in every if server is not second]
@@ -155,4 +155,4 @@ def test_capacity_is_above_the_mean_of_what_there_will_be() -> None:
     assert capacity(every) == NO_LOAD
     for server in every:
         server.load = NO_LOAD
-    assert capacity(every) == ceil(1.25 * 33 / 4)
+    assert capacity(every) == ceil(1.25 * (4 * NO_LOAD + 1) / 4)

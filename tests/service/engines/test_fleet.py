@@ -116,10 +116,10 @@ async def test_many_requests_of_one_question_spill(fakes: list[FakeVllm], at_end
     made = await at_end.enter_async_context(Fleet(settings))
     streams = [
         made.stream("/v1/completions", {}, request_id=str(node), place=made.place(b"q", "search", node))
-        for node in range(16)
+        for node in range(32)
     ]
-    assert sorted(replica.load for replica in made.replicas) == [6, 10]
-    assert made.spilled == 6
+    assert sorted(replica.load for replica in made.replicas) == [12, 20]
+    assert made.spilled == 12
     for stream in streams:
         await stream.aclose()
     assert [replica.load for replica in made.replicas] == [0, 0]
