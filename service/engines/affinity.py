@@ -14,8 +14,8 @@ SPILL_AT = 1.25
 NO_LOAD = 16
 """Requests that a server has in one batch and is not passed by for.
 
-The tiny policy's server writes 16 streams in 1.7 times the time of one (8 in 1.4 times): spread over two servers they gain
-little, and each reads its prompt anew. Without it, four tenths of a single search's requests would leave their
+The tiny policy's server writes 16 streams in 1.7 times the time of one (8 in 1.4 times): spread over two servers they
+gain little, and their prompt is read twice. Without it, four tenths of a single search's requests would leave their
 home, which costs the tiny reward model's prefix cache 4 to 6 points (`benchmarks/routing.py`).
 """
 REMEMBERED_PLACES = 16_384
