@@ -21,7 +21,7 @@ from tests.service.conftest import RedisServer
 from tests.service.gateway.fake_workers import result
 
 FOUND = result(SearchRequest(model="tiny", prompt="1+1?", strategy=SampleOne()))
-LEASE_S = 0.6
+LEASE_S = 2.0
 LOOK_S = 0.1
 LONG_LEASE_S = 10.0
 """Where leases are not what is looked at: a machine that stands still for a moment must not end one."""
