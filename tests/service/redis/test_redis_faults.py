@@ -123,7 +123,7 @@ async def test_a_full_server_is_read(own_server: Any, linked: Linked, caplog: py
 
 async def test_a_slow_server_costs_no_more_than_a_hung_one(far: Any, linked: Linked) -> None:
     """One that answers each command late, yet always answers, gets none when the request has waited long enough."""
-    link = linked(far.url, timeout_ms=1000)
+    link = linked(far.url, timeout_ms=5000)
     await link.ask(put)
     far.delay_s = 0.15
     async with asyncio.timeout(20):
@@ -139,19 +139,19 @@ async def test_a_server_too_far_to_be_connected_to_in_time_is_used_all_the_same(
     far: Any, linked: Linked, healed: Healed
 ) -> None:
     """The connection is made while requests go on without it; with it commands are in time."""
-    far.delay_s = 0.15
-    link = linked(f"{far.url}/3", timeout_ms=1000)  # choosing a database takes a round trip
+    far.delay_s = 0.5
+    link = linked(f"{far.url}/3", timeout_ms=5000)  # choosing a database takes a round trip
     async with asyncio.timeout(20):
-        with allowance(0.2):
+        with allowance(0.8):
             assert await link.ask(get) == (False, None)
-        await asyncio.sleep(0.5)
-        with allowance(0.2):
+        await asyncio.sleep(2)
+        with allowance(0.9):
             assert await link.ask(get) == (True, None)
 
 
 async def test_a_write_that_is_given_up_is_done(far: Any, redis_server: Any, linked: Linked) -> None:
     """The request goes on without waiting, and what it has found is kept."""
-    link = linked(far.url, timeout_ms=1000)
+    link = linked(far.url, timeout_ms=5000)
     await link.ask(get)
     far.delay_s = 0.3
     with allowance(0.1):
@@ -163,7 +163,7 @@ async def test_a_write_that_is_given_up_is_done(far: Any, redis_server: Any, lin
 
 async def test_late_replies_go_to_no_other_command(far: Any, linked: Linked) -> None:
     """Commands are given up and their callers cancelled at any moment: no reply is mixed up, no connection is lost."""
-    link = linked(far.url, timeout_ms=1000)
+    link = linked(far.url, timeout_ms=5000)
     asked: list[asyncio.Task[tuple[bool, Any]]] = []
 
     def echo(text: bytes) -> Callable[[Redis], Awaitable[Any]]:
