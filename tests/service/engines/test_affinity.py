@@ -76,7 +76,7 @@ def test_a_question_stays_at_home_as_long_as_it_may() -> None:
     home, *others = order(question(1), every)
     assert route(every, Place(question(1), (1,))) is home
     for server in others:
-        server.load = 8
+        server.load = NO_LOAD
     home.load = NO_LOAD - 1
     assert route(every, Place(question(1), (2,))) is home
     assert route.spilled == 0
