@@ -64,10 +64,9 @@ class PrometheusServer:
         assert not body.get("warnings"), f"{asked}: {body['warnings']}"
         return body["data"]
 
-    def vector(self, promql: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
-        """Return what a query is now, or was `at` a time (seconds since 1970): labels and values."""
-        when = {} if at is None else {"time": str(at)}
-        result = self.ask("query", query=promql, **when)["result"]
+    def vector(self, promql: str) -> list[tuple[dict[str, str], float]]:
+        """Return what a query is now: labels and values."""
+        result = self.ask("query", query=promql)["result"]
         return [(found["metric"], float(found["value"][1])) for found in result]
 
     def wait_for(self, promql: str, limit_s: float) -> None:

@@ -33,19 +33,18 @@ _GROWTH = re.compile(r"(?:rate|increase)\(([\w:]+)")
 class Watch:
     """A Prometheus that has seen two rounds of traffic; what is counted for the first time has no rate yet.
 
-    Panels are asked of the second round alone, `seconds` up to `ended` (seconds since 1970). Where a series begins
+    Panels are asked of the time since `quiet` (seconds since 1970), before the second round. Where a series begins
     within the window, Prometheus reckons its growth on to where it was zero, a sum's not quite as its count's: their
     quotient, a mean of numbers up to 1, can be 1.02.
     """
 
     server: PrometheusServer
-    seconds: int
-    ended: float
+    quiet: float
 
     def show(self, query: Query) -> list[tuple[dict[str, str], float]]:
         """Return what a panel shows: labels and values."""
-        window = f"{self.seconds}s"
-        return self.server.vector(query.at(window=window, whole=window), at=self.ended)
+        window = f"{round((time.time() - self.quiet) * 1000)}ms"
+        return self.server.vector(query.at(window=window, whole=window))
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +57,16 @@ def watch(stack: Any, prometheus_binary: Path, tmp_path_factory: pytest.TempPath
         server.start()
         server.wait_for(f"sum(up) == {len(watched)}", SEEN_S)
         for _ in range(2):
+            quiet = time.time()
+            server.wait_for(f"min(timestamp(up)) > {quiet}", SEEN_S)
             began = time.time()
             traffic.round()
             # Both counted after what the round did last.
             for counter in ("mull_requests_total", "ray_mull_stopped_total"):
                 grown = f"sum({counter}) > (sum({counter} @ {began}) or vector(0))"
                 server.wait_for(grown, SEEN_S)
-        ended = time.time()
-        yield Watch(server, math.ceil(ended - began), ended)
+            server.wait_for(f"min(timestamp(up)) > {time.time()}", SEEN_S)
+        yield Watch(server, quiet)
     finally:
         traffic.close()
         server.stop()
